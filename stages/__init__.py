@@ -1,0 +1,1 @@
+"""One thin executable per DVC stage: parse, call one function, write outputs."""

@@ -1,0 +1,1 @@
+"""WaveMix-Lite as a library of its own."""
