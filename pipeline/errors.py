@@ -1,0 +1,36 @@
+"""Errors a user can cause: one line, a non-zero exit, no traceback."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+
+
+class UserError(Exception):
+    """Something the user can mend.
+
+    The message is one line that says what was got, what is allowed, and what to do.
+    """
+
+
+def did_you_mean(got: str, allowed: Iterable[str]) -> str:
+    """``" (did you mean 'x'?)"`` for the nearest of ``allowed``, or ``""`` when nothing is near."""
+    near = difflib.get_close_matches(got, list(allowed), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def run_stage(stage: Callable[[], None]) -> None:
+    """Run ``stage`` as a process: a `UserError` ends it with one line on stderr and exit status 1.
+
+    Ctrl-C ends with 130, as a shell expects: DVC records an exit status of 0 as success, so an interrupted
+    stage must never end with it.
+    """
+    try:
+        stage()
+    except UserError as error:
+        message = " ".join(str(error).split())
+        sys.exit(f"error: {message}")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

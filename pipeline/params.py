@@ -1,0 +1,167 @@
+"""``params.yaml`` as frozen, validated, typed objects.
+
+The YAML reader is the one DVC uses (YAML 1.2: ``1e-3`` is a number), so both see the same values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import UserError, did_you_mean
+from pipeline.paths import repository_root
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Size = tuple[PositiveInt, PositiveInt]
+
+
+class Section(BaseModel):
+    """A part of ``params.yaml``: unknown keys and wrong types are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DatasetParams(Section):
+    """How one dataset is read and prepared. All of it changes the shards."""
+
+    reader: str
+    """The raw layout, one of `pipeline.datasets.READERS`."""
+    source: str | None = None
+    """Where the raw files come from when the root is missing: an embedded dataset or a download."""
+    sizes: Annotated[tuple[Size, ...], Field(min_length=1)]
+    """Sizes (height, width) in pixels to write, all in one pass over the raw files."""
+    channels: Literal[1, 3] = 3
+    """1 stores grey images (H, W, 1), 3 stores RGB."""
+    filter: Literal["box", "area", "lanczos", "bilinear", "fast"] = "box"
+    """Resize filter for images; masks are always nearest."""
+    geometry: Literal["squash", "center_crop"] = "squash"
+    """Squash to the size, or crop the centre to its aspect ratio first."""
+    encoding: Literal["raw", "png", "jpeg", "webp"] = "raw"
+    """How images lie in the shards; raw and png are lossless, masks always are."""
+    quality: Annotated[int, Field(ge=1, le=100)] = 95
+    """Quality of jpeg and webp."""
+    samples_per_shard: PositiveInt = 4096
+    """Samples in a shard; the last one of a split may hold fewer."""
+    max_corrupt: Annotated[int, Field(ge=0)] = 0
+    """How many unreadable samples may be left out before preparing fails."""
+    options: dict[str, str | int | float | bool] = {}
+    """What only this reader needs (see the reader)."""
+
+
+class ModelParams(Section):
+    """The network (see `wavemix.ModelConfig`); classes and channels come from the data."""
+
+    dim: PositiveInt
+    depth: PositiveInt
+    mult: PositiveInt = 2
+    ff: PositiveInt | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    expansion: str = "deconvolution"
+    levels: PositiveInt = 1
+    wavelet: str = "haar"
+    learnable: bool = False
+    mixer: str = "dwt"
+    family: str = "wavemix-lite"
+    stem_stride: PositiveInt = 1
+    patch_size: PositiveInt | None = None
+
+
+class MachineParams(Section):
+    """What only changes the machine, never the result: no DVC stage tracks it."""
+
+    workers: PositiveInt | None = None
+    """Processes that prepare data; all cores when null."""
+    device: str = "auto"
+    """auto, cpu, cuda, mps: where to train and evaluate."""
+    roots: dict[str, str] = {}
+    """Raw files of a dataset, by name; ``data/raw/<name>`` when not named here."""
+    tracking_uri: str | None = None
+    """MLflow store; ``sqlite:///<repository>/mlflow.db`` when null; MLFLOW_TRACKING_URI goes first."""
+
+
+class Params(Section):
+    """All of ``params.yaml``."""
+
+    data: str
+    datasets: dict[str, DatasetParams]
+    model: ModelParams
+    machine: MachineParams = MachineParams()
+
+    @property
+    def dataset(self) -> DatasetParams:
+        """The dataset that ``data`` names."""
+        return self.datasets[self.data]
+
+    def root(self, data: str) -> Path:
+        """The folder of the raw files of dataset ``data``; relative paths start at the repository."""
+        return repository_root() / self.machine.roots.get(data, f"data/raw/{data}")
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and validate ``path``.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or a value is not allowed.
+    """
+    try:
+        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run from the repository's top folder") from None
+    except YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    return parse_params(values, str(path))
+
+
+def parse_params(values: Any, name: str = "params.yaml") -> Params:
+    """Validate ``values`` as read from YAML.
+
+    Raises:
+        UserError: names the first key whose value is not allowed, what was got and what is allowed.
+    """
+    try:
+        params = Params.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise UserError(f"{name}: {_explain(error)}") from None
+    if params.data not in params.datasets:
+        raise UserError(
+            f"{name}: data: got {params.data!r}{did_you_mean(params.data, params.datasets)}, "
+            f"allowed: {', '.join(params.datasets)}; or add it under datasets:"
+        )
+    return params
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem pydantic found, in one line."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        *section, key = (str(part) for part in first["loc"])
+        allowed = _fields_at(section)
+        return f"{where}: no such key{did_you_mean(key, allowed)}, allowed: {', '.join(allowed)}"
+    if first["type"] == "missing":
+        return f"{where}: missing; add it"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{where}: got {first['input']!r}, {message}"
+
+
+def _fields_at(section: list[str]) -> list[str]:
+    """The keys allowed in the part of ``params.yaml`` at ``section``."""
+    model: Any = Params
+    for name in section:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            annotation = model.model_fields[name].annotation if name in model.model_fields else None
+            candidates = [annotation, *getattr(annotation, "__args__", ())]
+            model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
+    return sorted(model.model_fields)
+
+
+def configuration_hash(*parts: Any) -> str:
+    """A short name for a configuration: equal JSON values give equal names (16 hex digits)."""
+    text = json.dumps(parts, sort_keys=True, default=lambda part: part.model_dump(mode="json"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
