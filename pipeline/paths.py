@@ -25,7 +25,7 @@ def repository_root(start: Path | None = None) -> Path:
 
 
 def shards_folder(data: str, size: tuple[int, int]) -> Path:
-    """Where the shards of dataset ``data`` at ``size`` (height, width) lie, relative to the working folder."""
+    """Where the shards of dataset ``data`` at ``size`` (height, width) lie."""
     height, width = size
     return Path("data/shards") / data / f"{height}x{width}"
 
