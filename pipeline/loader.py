@@ -166,12 +166,12 @@ def _members(path: Path) -> Iterator[tuple[str, memoryview]]:
 
 
 def epoch_order(seed: int, epoch: int, samples: int) -> Tensor:
-    """The order of an epoch: a permutation of ``range(samples)`` (int64), a function of (seed, epoch) alone."""
+    """A permutation of ``range(samples)`` (int64), a function of (seed, epoch) alone."""
     return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(samples))
 
 
 def rank_slice(length: int, rank: int, world_size: int) -> slice:
-    """The part of ``length`` samples that ``rank`` takes: disjoint, complete, sizes within one of each other."""
+    """What ``rank`` takes of ``length`` samples: disjoint, complete, sizes within one of each other."""
     return slice(length * rank // world_size, length * (rank + 1) // world_size)
 
 
