@@ -1,0 +1,174 @@
+"""The WaveMix-Lite block (section 3.2) and the authors' full WaveMix block, a pyramid over the levels."""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from wavemix.config import ModelConfig
+from wavemix.wavelet import Analysis, band_kernels, idwt, synthesis_filters
+
+DROPPED = -1e4
+"""Added to a hidden value to drop it: GELU and its derivative are exactly 0 there, and fp16 holds it."""
+
+
+class Block(nn.Module):
+    """Mixes the pixels of (B, dim, H, W) at lower resolution and adds the result to its input.
+
+    Reduction to dim / 4 channels; wavelet transform; from the deepest level that has one to the finest, an
+    MLP of two 1x1 convolutions and an expansion to twice the resolution or more; the input added. In
+    family "wavemix-lite" only the deepest level has an MLP (Table 8).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.levels = config.levels
+        self.mixer = config.mixer
+        self.lean = config.memory == "lean"
+        dim, pyramid = config.dim, config.family == "wavemix"
+        if config.mixer == "dwt":
+            self.reduction = nn.Conv2d(dim, dim // 4, 1)
+            self.analysis = Analysis(config.wavelet, config.learnable)
+        self.feedforwards = nn.ModuleDict()
+        for level in range(1, config.levels + 1) if pyramid else [config.levels]:
+            self.feedforwards[str(level)] = FeedForward(
+                config,
+                inputs=dim * 3 // 2 if pyramid and level < config.levels else dim,
+                outputs=dim // 2 if pyramid and level > 1 else dim,
+                scale=2 if pyramid else config.scale,
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, dim, H, W) -> the same shape."""
+        feedforwards = cast("list[FeedForward]", list(self.feedforwards.values()))
+        if len(feedforwards) > 1:
+            return x + self._pyramid(x, feedforwards)
+        (feedforward,) = feedforwards
+        if self.lean and self.training and torch.is_grad_enabled():
+            mixed = checkpoint(self._mix, x, feedforward, use_reentrant=False)
+        else:
+            mixed = self._mix(x, feedforward)
+        return x + feedforward.expand(cast(Tensor, mixed), x.shape[-2:])
+
+    def _mix(self, x: Tensor, feedforward: "FeedForward") -> Tensor:
+        """Everything before the expansion: (B, dim, H, W) -> (B, ff, h, w)."""
+        if self.mixer == "dwt":
+            x = self.reduction(x)
+            for _ in range(self.levels - 1):
+                x = self.analysis.approximate(x)
+            return feedforward.mlp(x, self.analysis)
+        if self.mixer == "dft":
+            x = torch.fft.fft2(x.float(), norm="ortho").real.to(x.dtype)
+        elif self.mixer == "maxpool":
+            x = F.max_pool2d(x, 2**self.levels, ceil_mode=True)
+        return feedforward.mlp(x)
+
+    def _pyramid(self, x: Tensor, feedforwards: "list[FeedForward]") -> Tensor:
+        """The full WaveMix: every level's bands, joined with what comes up from the level below."""
+        approximations = [self.reduction(x)]
+        for _ in range(self.levels - 1):
+            approximations.append(self.analysis.approximate(approximations[-1]))
+        sizes = [x.shape[-2:], *(a.shape[-2:] for a in approximations[1:])]
+        deeper: Tensor | None = None
+        for feedforward, approximation, size in reversed(
+            list(zip(feedforwards, approximations, sizes, strict=True))
+        ):
+            deeper = feedforward.expand(feedforward.mlp(approximation, self.analysis, deeper), size)
+        return cast(Tensor, deeper)
+
+
+class FeedForward(nn.Module):
+    """An MLP of two 1x1 convolutions (GELU and dropout between), the expansion and a batch norm.
+
+    Args:
+        config: the network's.
+        inputs: channels of the sub-bands, with those that come up from a deeper level.
+        outputs: channels after the expansion.
+        scale: how many times the expansion enlarges each side.
+    """
+
+    def __init__(self, config: ModelConfig, inputs: int, outputs: int, scale: int) -> None:
+        super().__init__()
+        self.bands = config.dim
+        self.dropout = config.dropout
+        self.widen = nn.Conv2d(inputs, config.mult * config.dim, 1)
+        self.narrow = nn.Conv2d(config.mult * config.dim, config.feedforward, 1)
+        self.expansion = make_expansion(config, outputs, scale)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def mlp(self, x: Tensor, analysis: Analysis | None = None, deeper: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, ff, h, w), through one level of `analysis` where given."""
+        weight = self.widen.weight.flatten(1)
+        x = analysis.mix(x, weight[:, : self.bands], self.widen.bias) if analysis else self.widen(x)
+        if deeper is not None:
+            x = x + F.conv2d(deeper, weight[:, self.bands :, None, None])
+        if not (self.training and self.dropout):
+            return cast(Tensor, self.narrow(F.gelu(x)))
+        # Inverted dropout without a mask to keep: the dropped values are pushed to where GELU and its
+        # derivative vanish, and the kept are scaled through the weight that follows.
+        x = F.gelu(torch.add(x, random_mask(x, self.dropout), alpha=DROPPED))
+        return F.conv2d(x, self.narrow.weight / (1 - self.dropout), self.narrow.bias)
+
+    def expand(self, x: Tensor, size: torch.Size) -> Tensor:
+        """(B, ff, h, w) -> (B, outputs, *size), cropped where padding made the maps larger."""
+        x = self.expansion(x)
+        return cast(Tensor, self.norm(crop(x, size)))
+
+
+def random_mask(x: Tensor, probability: float) -> Tensor:
+    """Bool of `x`'s shape and memory format, True with `probability`."""
+    return torch.rand_like(x, dtype=torch.float32) < probability
+
+
+def crop(x: Tensor, size: torch.Size) -> Tensor:
+    """The middle (H, W) = `size` of (B, C, H', W'): long filters grow the maps alike on either side."""
+    excess = [(have - want) for have, want in zip(x.shape[-2:], size, strict=True)]
+    if not any(excess):
+        return x
+    top, left = excess[0] // 2, excess[1] // 2
+    return x[..., top : top + size[0], left : left + size[1]]
+
+
+def make_expansion(config: ModelConfig, outputs: int, scale: int) -> nn.Module:
+    """What enlarges (B, ff, h, w) to (B, outputs, scale h, scale w)."""
+    if config.expansion == "deconvolution":
+        return nn.ConvTranspose2d(config.feedforward, outputs, scale + 2, stride=scale, padding=1)
+    if config.expansion == "idwt":
+        return Synthesis(config.wavelet, config.dim, scale)
+    return Interpolation(config.expansion, scale)
+
+
+class Interpolation(nn.Module):
+    """Bilinear or bicubic enlargement in the input's dtype (autocast would turn it to fp32 on the CPU)."""
+
+    def __init__(self, mode: str, scale: int) -> None:
+        super().__init__()
+        self.mode = mode
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, scale h, scale w)."""
+        with torch.autocast(x.device.type, enabled=False):
+            return F.interpolate(x, scale_factor=self.scale, mode=self.mode, align_corners=False)
+
+
+class Synthesis(nn.Module):
+    """The inverse transform: of `dim` channels as approximations, or of 4 dim as all four sub-bands."""
+
+    def __init__(self, wavelet: str, dim: int, scale: int) -> None:
+        super().__init__()
+        kernels = band_kernels(synthesis_filters(wavelet)).to(torch.get_default_dtype())
+        self.register_buffer("kernels", kernels, persistent=False)
+        self.dim = dim
+        self.levels = scale.bit_length() - 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, dim or 4 dim, h, w) -> (B, dim, about scale h, about scale w)."""
+        kernels = cast(Tensor, self.kernels)
+        bands = x.unflatten(1, (self.dim, -1))
+        for _ in range(self.levels):
+            x = idwt(bands, kernels[: bands.shape[2]])
+            bands = x.unsqueeze(2)
+        return x
