@@ -75,7 +75,10 @@ def describe(
 def save_trained(model: wavemix.WaveMixLite, trained: Trained, folder: Path) -> None:
     """Write a trained network as ``folder``, whole or not at all."""
     part = _part(folder)
-    wavemix.save(model, part)
+    save_file(
+        {key: tensor.contiguous() for key, tensor in model.state_dict().items()}, part / "model.safetensors"
+    )
+    (part / "config.json").write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")
     (part / "training.json").write_text(trained.model_dump_json(indent=2) + "\n")
     _publish(part, folder)
 
@@ -90,7 +93,10 @@ def load_trained(folder: Path) -> tuple[wavemix.WaveMixLite, Trained]:
     if not path.exists():
         raise UserError(f"{folder}: no trained network here (no training.json); run `uv run dvc repro`")
     try:
-        return wavemix.load(folder).eval(), Trained.model_validate_json(path.read_bytes())
+        config = wavemix.ModelConfig.from_dict(json.loads((folder / "config.json").read_bytes()))
+        model = wavemix.build_model(config)
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+        return model.eval(), Trained.model_validate_json(path.read_bytes())
     except (ValidationError, ValueError, OSError, SafetensorError) as error:
         raise UserError(f"{folder}: not a whole trained network: {error}") from None
 

@@ -193,6 +193,10 @@ class MemoryLoader:
     def steps_per_epoch(self) -> int:
         return -(-len(self.samples) // self.batch_size)
 
+    def samples_in(self, batches: int) -> int:
+        """Samples in the first ``batches`` batches of an epoch."""
+        return min(batches * self.batch_size, len(self.samples))
+
     def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
         """The batches of ``epoch`` from number ``first_batch`` on."""
         order = epoch_order(self.seed, epoch, len(self.samples)).to(self.samples.images.device)

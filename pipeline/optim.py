@@ -37,6 +37,13 @@ class PhaseSteps:
     last: int
     warmup: int
 
+    @classmethod
+    def begin(cls, phase: Phase, first: int, steps_per_epoch: int, batch_size: int) -> PhaseSteps:
+        """``phase`` as it runs from step ``first`` on."""
+        length = steps(phase, steps_per_epoch, batch_size)
+        warmup = steps(phase.warmup, steps_per_epoch, batch_size) if phase.warmup else 0
+        return cls(phase, first, first + length, min(warmup, length))
+
     def learning_rate(self, step: int) -> float:
         """The learning rate of ``step`` (counted over the whole training): a function of the step alone."""
         done, length = step - self.first, self.last - self.first
@@ -63,17 +70,6 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "onecycle": _onecycle,
 }
 """Learning rate as a part of its peak, given the part of the phase (after warm-up) that is done, in [0, 1)."""
-
-
-def plan(phases: tuple[Phase, ...], steps_per_epoch: int, batch_size: int) -> list[PhaseSteps]:
-    """The phases one after another, in steps."""
-    planned, first = [], 0
-    for phase in phases:
-        last = first + steps(phase, steps_per_epoch, batch_size)
-        warmup = steps(phase.warmup, steps_per_epoch, batch_size) if phase.warmup else 0
-        planned.append(PhaseSteps(phase, first, last, min(warmup, last - first)))
-        first = last
-    return planned
 
 
 def build_optimizer(phase: Phase, model: nn.Module, decay_all: bool) -> torch.optim.Optimizer:

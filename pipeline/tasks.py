@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pipeline import losses
+from pipeline.loader import Batch
 from pipeline.manifest import Manifest
-from pipeline.metrics import Classification, Metrics, Segmentation
+from pipeline.metrics import Classification, Mean, Metrics, Reduce, Segmentation
 from pipeline.params import TrainParams
 
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -73,6 +74,28 @@ def normalise(image: Tensor, mean: list[float], std: list[float]) -> Tensor:
     return torch.addcmul(shift, image.float(), scale).permute(0, 3, 1, 2)
 
 
-def class_logits(logits: Tensor, num_classes: int) -> Tensor:
-    """The logits of the classes alone, (B, K) or (B, K, H, W), without the output for void."""
-    return logits[:, :num_classes]
+@torch.no_grad()
+def measure(
+    forward: Callable[[Tensor], Tensor],
+    batches: Iterable[Batch],
+    manifest: Manifest,
+    loss: Loss,
+    device: torch.device,
+    sum_over_ranks: Reduce | None = None,
+) -> tuple[Metrics, Mean]:
+    """The task's metrics and the mean loss over ``batches``, counted per batch and reduced over ranks once.
+
+    ``forward`` takes what `normalise` gives and returns logits; the caller puts the network in evaluation mode.
+    """
+    metrics = task_of(manifest).metrics(manifest.num_classes, device)
+    mean_loss = Mean(device)
+    for batch in batches:
+        target = batch.target.to(device).long()
+        logits = forward(normalise(batch.image.to(device), manifest.mean, manifest.std)).float()
+        total, count = loss(logits, target)
+        mean_loss.update(total / count.clamp(min=1), count)
+        metrics.update(logits, target)
+    if sum_over_ranks is not None:
+        metrics.reduce(sum_over_ranks)
+        mean_loss.reduce(sum_over_ranks)
+    return metrics, mean_loss

@@ -85,9 +85,10 @@ class Tracker:
         uri: the MLflow store.
         experiment: its name in the store; made when missing.
         journal: a folder for what is not sent yet; a resumed training passes the same one.
+        enabled: false makes every call do nothing, as all ranks but the first want it.
     """
 
-    def __init__(self, uri: str, experiment: str, journal: Path) -> None:
+    def __init__(self, uri: str, experiment: str, journal: Path, enabled: bool = True) -> None:
         self.uri, self.experiment, self.journal = uri, experiment, journal
         self.run_id: str | None = None
         self._jobs: queue.Queue[tuple[str, Callable[[Any, str], None]]] = queue.Queue()
@@ -98,9 +99,13 @@ class Tracker:
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._create: dict[str, Any] = {}
-        journal.mkdir(parents=True, exist_ok=True)
-        self._points = journal / "points.jsonl"
+        self._enabled = enabled
         self._sent = 0
+        self._points = journal / "points.jsonl"
+        self._known: set[tuple[str, int]] = set()
+        if not enabled:
+            return
+        journal.mkdir(parents=True, exist_ok=True)
         self._known = {(point["key"], point["step"]) for point in self._read_points()}
         # Opened once; each line is handed to the kernel at once, so a killed process loses none.
         self._file = self._points.open("a", buffering=1, encoding="utf-8")
@@ -109,6 +114,8 @@ class Tracker:
         self, *, run_id: str | None = None, name: str = "", tags: Mapping[str, str] | None = None
     ) -> None:
         """Open the run ``run_id``, or a new one, and begin sending. Waits a few seconds for its id at the most."""
+        if not self._enabled:
+            return
         stored = self.journal / "run_id"
         self.run_id = run_id or (stored.read_text() if stored.exists() else None)
         self._create = {"run_name": name, "tags": dict(tags or {})}
@@ -120,6 +127,8 @@ class Tracker:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Add a point to each metric. A (metric, step) that is already in the journal is left as it is."""
+        if not self._enabled:
+            return
         now = int(time.time() * 1000)
         for key, value in metrics.items():
             if (key, step) not in self._known:
@@ -176,14 +185,17 @@ class Tracker:
 
     def submit(self, name: str, job: Callable[[Any, str], None]) -> None:
         """Have ``job(client, run_id)`` done by the thread, in order; it is repeated until it succeeds."""
-        self._jobs.put((name, job))
-        self._wake.set()
+        if self._enabled:
+            self._jobs.put((name, job))
+            self._wake.set()
 
     def finish(self, status: str = "FINISHED") -> list[str]:
         """Send what is left, close the run with ``status`` and say what the store did not take.
 
         Returns what is missing there, by name; points among it stay in the journal for the next start.
         """
+        if not self._enabled:
+            return []
         self.submit("status", lambda client, run_id: client.set_terminated(run_id, status))
         self._stop.set()
         self._wake.set()
