@@ -36,14 +36,28 @@ class LeftOut(_Record):
     reason: str
 
 
+class RawSize(_Record):
+    """Heights or widths of the raw images in pixels; ``total`` over the number of samples is their mean."""
+
+    min: int
+    max: int
+    total: int
+
+
 class Split(_Record):
-    """One split; ``histogram`` counts samples (classification) or pixels (segmentation) per class."""
+    """One split; ``histogram`` counts samples (classification) or pixels (segmentation) per class.
+
+    ``raw_*`` tell what the images were before: bytes (with masks), heights and widths.
+    """
 
     samples: int
     shards: list[Shard]
     histogram: list[int]
     ignored_pixels: int = 0
     left_out: list[LeftOut] = []
+    raw_bytes: int = 0
+    raw_height: RawSize | None = None
+    raw_width: RawSize | None = None
 
 
 class Manifest(_Record):

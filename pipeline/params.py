@@ -48,6 +48,9 @@ class DatasetParams(Section):
     """Quality of jpeg and webp."""
     samples_per_shard: PositiveInt = 4096
     """Samples in a shard; the last one of a split may hold fewer."""
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each class of train to cut off as val where the raw files have no val split (fixed choice).
+    At 0 the official held-out split is called val, whatever its publishers call it."""
     max_corrupt: Annotated[int, Field(ge=0)] = 0
     """How many unreadable samples may be left out before preparing fails."""
     options: dict[str, str | int | float | bool] = {}
@@ -143,6 +146,8 @@ class MachineParams(Section):
 
     workers: PositiveInt | None = None
     """Processes that prepare data; all cores when null."""
+    engine: Literal["local", "ray"] = "local"
+    """Where data is prepared: on this machine, or on the Ray cluster that RAY_ADDRESS names."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train and evaluate; auto is the GPU where there is one."""
     compile: Literal["auto", "on", "off"] = "auto"
@@ -186,9 +191,23 @@ class Params(Section):
             )
         return size
 
-    def root(self, data: str) -> Path:
-        """The folder of the raw files of dataset ``data``; relative paths start at the repository."""
-        return repository_root() / self.machine.roots.get(data, f"data/raw/{data}")
+    def named(self, data: str) -> DatasetParams:
+        """The dataset called ``data``.
+
+        Raises:
+            UserError: there is none.
+        """
+        if data not in self.datasets:
+            raise UserError(
+                f"dataset: got {data!r}{did_you_mean(data, self.datasets)}, "
+                f"allowed: {', '.join(self.datasets)}"
+            )
+        return self.datasets[data]
+
+    def root(self, data: str) -> str:
+        """Path or fsspec URL of the raw files of dataset ``data``; relative paths start at the repository."""
+        root = self.machine.roots.get(data, f"data/raw/{data}")
+        return root if "://" in root else str(repository_root() / Path(root).expanduser())
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

@@ -1,0 +1,220 @@
+"""The work unit of preparing: the samples of one shard in, that shard in every size out.
+
+A unit is a pure function of its raw files: whoever runs it (this process, another one, another machine),
+however often, the bytes are the same. A unit that finds its shards whole does nothing.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.datasets.files import Blob
+from pipeline.datasets.listing import UNKNOWN, Labels, Sample
+from pipeline.manifest import IGNORE, LeftOut, Shard
+from pipeline.params import DatasetParams
+from pipeline.resize import CorruptImageError, Resizer, decode_mask, resize_mask
+from pipeline.shards import ShardWriter, encode_image, members, sha256_of, shard_name
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One shard's work. ``key`` is the first sample's: its place in the split, counted from 0."""
+
+    split: str
+    index: int
+    key: int
+    samples: tuple[Sample, ...]
+    classes: int
+    labels: Labels | None
+    params: DatasetParams
+    folder: str
+
+    @property
+    def record(self) -> Path:
+        """Where the result is kept while the folder is unfinished."""
+        return Path(self.folder) / "records" / f"{self.split}-{self.index:06d}.json"
+
+    def shard(self, size: tuple[int, int]) -> Path:
+        return Path(self.folder) / "shards" / f"{size[0]}x{size[1]}" / shard_name(self.split, self.index)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Part(_Record):
+    """One size of a unit: its shard and counts that add up over units.
+
+    ``sums`` and ``squares`` are of the pixel values 0..255 and their squares, per channel.
+    """
+
+    shard: Shard
+    histogram: list[int]
+    ignored_pixels: int
+    sums: list[int]
+    squares: list[int]
+
+
+class Result(_Record):
+    """What became of a unit: a part per size, and what the raw images were like."""
+
+    split: str
+    index: int
+    parts: list[Part]
+    left_out: list[LeftOut]
+    raw_bytes: int
+    raw_heights: list[int]
+    """Least, sum and greatest, in pixels, over the samples kept; likewise the widths."""
+    raw_widths: list[int]
+
+
+def convert(unit: Unit) -> Result:
+    """Decode each sample once, write every size; samples that are corrupt are left out and named.
+
+    The shards appear under their names only when they are whole; the record comes last.
+    """
+    done = _finished(unit)
+    if done is not None:
+        return done
+    params = unit.params
+    tally = _Tally(unit)
+    resizer = Resizer.of(params)
+    with ExitStack() as stack:
+        writers = [stack.enter_context(ShardWriter(unit.shard(size))) for size in params.sizes]
+        for key, sample in enumerate(unit.samples, unit.key):
+            try:
+                pixels, mask = _read(sample, unit.labels, resizer, params.sizes, tally)
+            except (CorruptImageError, OSError) as error:
+                tally.left_out.append(LeftOut(name=sample.name, reason=str(error)))
+                continue
+            for i, (size, writer) in enumerate(zip(params.sizes, writers, strict=True)):
+                image = resizer.resize(pixels, size)
+                data = encode_image(image, params.encoding, params.quality)
+                if mask is None:
+                    assert isinstance(sample.target, int)
+                    tally.histograms[i][sample.target] += 1
+                    target: int | Pixels = sample.target
+                else:
+                    target = resize_mask(mask, size, params.geometry)
+                    tally.histograms[i] += np.bincount(target.ravel(), minlength=256)
+                tally.add_pixels(i, image)
+                writer.add(key, members(data, target, params.encoding))
+    result = tally.result([writer.shard() for writer in writers])
+    partial = unit.record.with_suffix(".partial")
+    partial.write_text(result.model_dump_json(), encoding="utf-8")
+    partial.replace(unit.record)
+    return result
+
+
+def _read(
+    sample: Sample, labels: Labels | None, resizer: Resizer, sizes: tuple[tuple[int, int], ...], tally: _Tally
+) -> tuple[Pixels, Pixels | None]:
+    """The decoded image and, for segmentation, its mask in train ids at the same size."""
+    image = sample.image.read()
+    if isinstance(image, bytes):
+        pixels, size = resizer.decode(image, sizes)
+        raw_bytes = len(image)
+    else:
+        pixels, size, raw_bytes = resizer.convert(image), (image.shape[0], image.shape[1]), image.nbytes
+    mask = None
+    if labels is not None:
+        assert isinstance(sample.target, Blob)
+        data = sample.target.read()
+        raw_bytes += len(data)
+        mask = to_train_ids(decode_mask(data), labels)
+        if mask.shape != size:
+            raise CorruptImageError(
+                f"mask is {mask.shape[1]}x{mask.shape[0]} pixels, its image {size[1]}x{size[0]}"
+            )
+    tally.add_raw(raw_bytes, size)
+    return pixels, mask
+
+
+def to_train_ids(mask: Pixels, labels: Labels) -> Pixels:
+    """``mask`` in raw ids to train ids, uint8 (H, W).
+
+    Raises:
+        CorruptImageError: an id that does not exist.
+    """
+    table = np.asarray(labels.train_ids)
+    present = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    unknown = present[table[present] == UNKNOWN]
+    if unknown.size:
+        allowed = [i for i, train_id in enumerate(labels.train_ids) if train_id != UNKNOWN]
+        raise CorruptImageError(
+            f"mask has id {unknown[0]}, which does not exist "
+            f"({len(allowed)} ids do, {allowed[0]} to {allowed[-1]})"
+        )
+    return np.asarray(table.astype(np.uint8)[mask])
+
+
+class _Tally:
+    """Counts while a unit is converted."""
+
+    def __init__(self, unit: Unit) -> None:
+        sizes, channels = len(unit.params.sizes), unit.params.channels
+        self.unit = unit
+        self.histograms = np.zeros((sizes, unit.classes if unit.labels is None else 256), np.int64)
+        self.sums = np.zeros((sizes, channels), np.int64)
+        self.squares = np.zeros((sizes, channels), np.int64)
+        self.left_out: list[LeftOut] = []
+        self.raw_bytes = 0
+        self.heights: list[int] = []
+        self.widths: list[int] = []
+
+    def add_raw(self, raw_bytes: int, size: tuple[int, ...]) -> None:
+        self.raw_bytes += raw_bytes
+        self.heights.append(size[0])
+        self.widths.append(size[1])
+
+    def add_pixels(self, i: int, image: Pixels) -> None:
+        values = image.reshape(-1, image.shape[-1]).astype(np.int64)
+        self.sums[i] += values.sum(axis=0)
+        self.squares[i] += (values * values).sum(axis=0)
+
+    def result(self, shards: list[Shard]) -> Result:
+        classes = self.unit.classes
+        parts = [
+            Part(
+                shard=shard,
+                histogram=self.histograms[i][:classes].tolist(),
+                ignored_pixels=int(self.histograms[i][IGNORE]) if self.unit.labels else 0,
+                sums=self.sums[i].tolist(),
+                squares=self.squares[i].tolist(),
+            )
+            for i, shard in enumerate(shards)
+        ]
+        return Result(
+            split=self.unit.split,
+            index=self.unit.index,
+            parts=parts,
+            left_out=self.left_out,
+            raw_bytes=self.raw_bytes,
+            raw_heights=_range_of(self.heights),
+            raw_widths=_range_of(self.widths),
+        )
+
+
+def _range_of(values: list[int]) -> list[int]:
+    return [min(values), sum(values), max(values)] if values else [0, 0, 0]
+
+
+def _finished(unit: Unit) -> Result | None:
+    """The result of an earlier run whose shards still hash to what was written, or None."""
+    try:
+        result = Result.model_validate_json(unit.record.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    for size, part in zip(unit.params.sizes, result.parts, strict=True):
+        path = unit.shard(size)
+        if not path.exists() or sha256_of(path) != part.shard.sha256:
+            return None
+    return result

@@ -1,0 +1,192 @@
+"""Raw files without unpacking them: folders, tars (nested too) and zips, all as byte ranges.
+
+Everything below a root is a `Blob`: cheap to list, to send to another process and to read on its own.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+import fsspec
+
+from pipeline.errors import UserError
+
+MAX_BLOB_BYTES = 1 << 30
+"""No single raw image is larger; a member that says so is a bomb or no image."""
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+)
+
+_BLOCK = 512  # bytes, the tar format's unit
+_ZIP_LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, ..., length of the name, length of the extra field
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """``length`` stored bytes at ``offset`` of ``file`` (a path or an fsspec URL), deflated or not."""
+
+    file: str
+    offset: int
+    length: int
+    deflated: bool = False
+
+    def read(self) -> bytes:
+        """The bytes, inflated.
+
+        Raises:
+            OSError: the file cannot be read, is shorter than it was, or the bytes do not inflate.
+        """
+        if self.length > MAX_BLOB_BYTES:
+            raise OSError(f"{self.length} bytes, more than an image can have")
+        stored = _read_range(self.file, self.offset, self.length)
+        if len(stored) != self.length:
+            raise OSError(f"cut short: {len(stored)} of {self.length} bytes")
+        return _inflate(stored) if self.deflated else stored
+
+
+Tree = Mapping[str, Blob]
+"""Blobs by name: a path relative to the root or archive, with ``/``, in sorted order."""
+
+
+def is_remote(location: str) -> bool:
+    """Whether ``location`` is an fsspec URL rather than a path."""
+    return "://" in location
+
+
+def list_files(root: str) -> dict[str, Blob]:
+    """All files below ``root`` (a path or an fsspec URL) but hidden ones; nothing is opened."""
+    if is_remote(root):
+        filesystem, start = fsspec.core.url_to_fs(root)
+        found = filesystem.find(start, detail=True)
+        names = {path[len(start) :].lstrip("/"): (path, info["size"]) for path, info in found.items()}
+        tree = {n: Blob(filesystem.unstrip_protocol(path), 0, size) for n, (path, size) in names.items()}
+    else:
+        tree = {name: Blob(path, 0, size) for name, path, size in _walk(root, "")}
+    return {name: tree[name] for name in sorted(tree) if not _is_hidden(name)}
+
+
+def below(tree: Tree, folder: str) -> dict[str, Blob]:
+    """The part of ``tree`` below ``folder``, named relative to it."""
+    prefix = folder.rstrip("/") + "/"
+    return {name[len(prefix) :]: blob for name, blob in tree.items() if name.startswith(prefix)}
+
+
+def is_image(name: str) -> bool:
+    """Whether ``name`` ends as an image file's name does."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def open_blob(blob: Blob) -> BinaryIO:
+    """The file that ``blob`` lies in, positioned at its first byte. Close it."""
+    filesystem, path = fsspec.core.url_to_fs(blob.file)
+    stream = filesystem.open(path, "rb")
+    stream.seek(blob.offset)
+    return cast(BinaryIO, stream)
+
+
+def tar_members(archive: Blob, name: str) -> dict[str, Blob]:
+    """The files of a plain tar (itself a file or a member of another tar), by name.
+
+    Raises:
+        UserError: not a tar, cut short, a name used twice, or a name that leads out of the archive.
+    """
+    members: dict[str, Blob] = {}
+    try:
+        with open_blob(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            for info in tar:
+                if info.isfile():
+                    _add(members, info.name, Blob(archive.file, info.offset_data, info.size), name)
+            stream.seek(tar.offset)
+            end = stream.read(_BLOCK)
+    except tarfile.TarError as error:
+        raise UserError(f"{name}: not a whole tar archive ({error}); download it again") from None
+    if end != bytes(_BLOCK) or tar.offset > archive.offset + archive.length:
+        raise UserError(f"{name}: the tar archive is cut short; download it again")
+    return {member: members[member] for member in sorted(members)}
+
+
+def zip_members(archive: Blob, name: str) -> dict[str, Blob]:
+    """The files of a zip, by name, through its central directory.
+
+    Raises:
+        UserError: not a zip, encrypted or otherwise packed members, a name used twice or leading out.
+    """
+    members: dict[str, Blob] = {}
+    try:
+        with open_blob(archive) as stream, zipfile.ZipFile(stream) as directory:
+            for info in directory.infolist():
+                if info.is_dir():
+                    continue
+                if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise UserError(f"{name}: {info.filename} is encrypted or packed in an unknown way")
+                stream.seek(info.header_offset)
+                signature, name_length, extra = _ZIP_LOCAL_HEADER.unpack(stream.read(_ZIP_LOCAL_HEADER.size))
+                if signature != b"PK\x03\x04":
+                    raise UserError(
+                        f"{name}: the zip archive is damaged at {info.filename}; download it again"
+                    )
+                offset = info.header_offset + _ZIP_LOCAL_HEADER.size + name_length + extra
+                deflated = info.compress_type == zipfile.ZIP_DEFLATED
+                _add(members, info.filename, Blob(archive.file, offset, info.compress_size, deflated), name)
+    except (zipfile.BadZipFile, struct.error) as error:
+        raise UserError(f"{name}: not a whole zip archive ({error}); download it again") from None
+    return {member: members[member] for member in sorted(members)}
+
+
+def _add(members: dict[str, Blob], member: str, blob: Blob, archive: str) -> None:
+    path = member.replace("\\", "/")
+    if path.startswith("/") or ".." in path.split("/") or path[1:2] == ":":
+        raise UserError(f"{archive}: member {member!r} leads out of the archive; do not trust this file")
+    path = path.removeprefix("./")
+    if path in members:
+        raise UserError(f"{archive}: member {member!r} occurs twice; the archive is ambiguous")
+    if not _is_hidden(path):
+        members[path] = blob
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+
+
+def _walk(folder: str, prefix: str) -> Iterator[tuple[str, str, int]]:
+    """Name, path and bytes of each file; an empty folder is listed too, its name ending in ``/``."""
+    with os.scandir(folder) as scan:
+        entries = list(scan)
+        if not entries and prefix:
+            yield prefix, folder, 0
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _walk(entry.path, f"{prefix}{entry.name}/")
+            elif entry.is_file():
+                yield prefix + entry.name, entry.path, entry.stat().st_size
+
+
+def _read_range(file: str, offset: int, length: int) -> bytes:
+    if is_remote(file):
+        filesystem, path = fsspec.core.url_to_fs(file)
+        return bytes(filesystem.cat_file(path, start=offset, end=offset + length)) if length else b""
+    with Path(file).open("rb", buffering=0) as stream:
+        stream.seek(offset)
+        return stream.read(length)
+
+
+def _inflate(stored: bytes) -> bytes:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        data = inflater.decompress(stored, MAX_BLOB_BYTES)
+    except zlib.error as error:
+        raise OSError(f"does not inflate: {error}") from None
+    if not inflater.eof:
+        raise OSError("inflates to more than an image can have, or is cut short")
+    return data

@@ -1,0 +1,124 @@
+"""Which raw files a dataset has: a cheap stand-in for hashing them, so that new files are noticed.
+
+Only names and sizes count. A file replaced by another of the same name and size is not seen; delete the
+dataset's shards to prepare again then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.datasets import embedded, find_reader
+from pipeline.datasets.files import Tree, is_remote, list_files
+from pipeline.errors import UserError, did_you_mean
+from pipeline.params import DatasetParams
+
+SOURCES: dict[str, Callable[[Path], None]] = {
+    "digits": embedded.write_digits,
+    "digit_scenes": embedded.write_digit_scenes,
+}
+"""What writes a missing root, by the name that ``source:`` in params.yaml gives."""
+
+
+class Kind(BaseModel):
+    """Files of one suffix."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    files: int
+    bytes: int
+
+
+class Fingerprint(BaseModel):
+    """What `prepare` depends on in place of the raw files."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    files: int
+    bytes: int
+    suffixes: dict[str, Kind]
+    digest: str
+    """sha256 over the sorted names and sizes."""
+
+
+def acquire(data: str, params: DatasetParams, root: str) -> Tree:
+    """The files below ``root``, after writing or downloading them there when it is missing or empty.
+
+    Raises:
+        UserError: nothing is there and ``source`` names no way to get it.
+    """
+    if params.source is not None and params.source not in SOURCES:
+        raise UserError(
+            f"datasets.{data}.source: got {params.source!r}{did_you_mean(params.source, SOURCES)}, "
+            f"allowed: {', '.join(sorted(SOURCES))}"
+        )
+    if not is_remote(root) and not Path(root).is_dir():
+        if params.source is None:
+            raise UserError(
+                f"{data}: no folder {root}; {find_reader(params.reader).files}; or set machine.roots.{data}"
+            )
+        _write_whole(Path(root), SOURCES[params.source])
+    files = list_files(root)
+    if not files:
+        raise UserError(f"{data}: {root} is empty; {find_reader(params.reader).files}")
+    return files
+
+
+def fingerprint(data: str, files: Tree) -> Fingerprint:
+    """Names and sizes of ``files``, summed up."""
+    digest = hashlib.sha256()
+    suffixes: dict[str, list[int]] = {}
+    for name, blob in sorted(files.items()):
+        digest.update(f"{name}\0{blob.length}\n".encode(errors="surrogateescape"))
+        suffixes.setdefault(PurePosixPath(name).suffix.lower(), []).append(blob.length)
+    return Fingerprint(
+        dataset=data,
+        files=len(files),
+        bytes=sum(blob.length for blob in files.values()),
+        suffixes={suffix: Kind(files=len(sizes), bytes=sum(sizes)) for suffix, sizes in suffixes.items()},
+        digest=digest.hexdigest(),
+    )
+
+
+def write_fingerprint(result: Fingerprint, path: Path) -> None:
+    """Write ``result`` to ``path``; an unchanged one is left untouched."""
+    text = result.model_dump_json(indent=2) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def read_fingerprint(path: Path) -> Fingerprint:
+    """The fingerprint in ``path``.
+
+    Raises:
+        UserError: missing or unreadable.
+    """
+    try:
+        return Fingerprint.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run `uv run dvc repro`, which writes it") from None
+    except ValidationError:
+        raise UserError(f"{path}: not a fingerprint; delete it and run `uv run dvc repro`") from None
+
+
+def _write_whole(root: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a folder beside ``root``, then rename it: a root that exists is whole."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    partial = root.with_name(f".{root.name}.partial-{os.getpid()}")
+    try:
+        partial.mkdir()
+        write(partial)
+        partial.rename(root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,149 @@
+"""The shards on disk: plain WebDataset tars that stock ``webdataset`` reads without this project.
+
+A sample's members share a numeric key and lie side by side, image first:
+
+======================  =======================================================================
+``{key:09d}.npy``       image, uint8 (H, W, C), for ``encoding: raw``; else ``.png .jpg .webp``
+``{key:09d}.cls``       class index as ASCII digits, for classification
+``{key:09d}.mask.npy``  train ids, uint8 (H, W), 255 = ignore, for segmentation (raw)
+``{key:09d}.mask.png``  the same for the other encodings: masks are always lossless
+======================  =======================================================================
+
+Modification time and owner are 0, so equal samples give equal bytes. In a raw shard every sample takes the
+same number of bytes (`sample_stride`), starting at 0: a reader may memory-map it and index it by arithmetic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.manifest import Shard
+
+TAR_BLOCK = 512  # bytes
+NPY_HEADER = 128  # bytes, numpy's header for every small array
+EXTENSIONS = {"raw": "npy", "png": "png", "jpeg": "jpg", "webp": "webp"}
+PARTIAL = ".partial"
+"""Ends the name of a file that is being written."""
+
+Pixels = NDArray[np.uint8]
+Target = int | Pixels
+
+
+def shard_name(split: str, index: int) -> str:
+    return f"{split}-{index:06d}.tar"
+
+
+def encode_image(image: Pixels, encoding: str, quality: int) -> bytes:
+    """``image`` uint8 (H, W, C) in the bytes that a shard holds."""
+    if encoding == "raw":
+        return _npy(image)
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    buffer = io.BytesIO()
+    if encoding == "png":
+        picture.save(buffer, "PNG", compress_level=6)
+    elif encoding == "jpeg":
+        picture.save(buffer, "JPEG", quality=quality, subsampling=0 if quality >= 95 else 2)
+    else:
+        picture.save(buffer, "WEBP", quality=quality)
+    return buffer.getvalue()
+
+
+def members(image: bytes, target: Target, encoding: str) -> tuple[tuple[str, bytes], ...]:
+    """Extension and content of each member of a sample, in their order in the tar."""
+    head = (EXTENSIONS[encoding], image)
+    if isinstance(target, int):
+        return head, ("cls", str(target).encode())
+    if encoding == "raw":
+        return head, ("mask.npy", _npy(target))
+    buffer = io.BytesIO()
+    Image.fromarray(target).save(buffer, "PNG", compress_level=6)
+    return head, ("mask.png", buffer.getvalue())
+
+
+def sample_stride(size: tuple[int, int], channels: int, task: str) -> int:
+    """Bytes that each sample takes in a raw shard; the image's pixels start at 640 in it."""
+    height, width = size
+    target = NPY_HEADER + height * width if task == "segmentation" else 1
+    contents = (NPY_HEADER + height * width * channels, target)
+    return sum(TAR_BLOCK + _padded(length) for length in contents)
+
+
+class ShardWriter:
+    """Writes one tar under a temporary name; leaving the ``with`` block whole flushes and renames it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.samples = 0
+        self.bytes = 0
+        self._hash = hashlib.sha256()
+        self._partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+
+    def __enter__(self) -> Self:
+        self._file: BinaryIO = self._partial.open("wb", buffering=1 << 20)
+        return self
+
+    def add(self, key: int, content: Sequence[tuple[str, bytes]]) -> None:
+        """Append one sample: extension and bytes of each member."""
+        for extension, data in content:
+            self._write(_header(f"{key:09d}.{extension}", len(data)))
+            self._write(data)
+            self._write(bytes(_padded(len(data)) - len(data)))
+        self.samples += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._file:
+            if kind is None:
+                self._write(bytes(2 * TAR_BLOCK))
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        if kind is None:
+            self._partial.replace(self.path)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+    def shard(self) -> Shard:
+        """What was written."""
+        return Shard(
+            name=self.path.name, samples=self.samples, bytes=self.bytes, sha256=self._hash.hexdigest()
+        )
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+        self.bytes += len(data)
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _header(name: str, length: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = length
+    info.mode = 0o444
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def _padded(length: int) -> int:
+    return -(-length // TAR_BLOCK) * TAR_BLOCK
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()

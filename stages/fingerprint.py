@@ -1,0 +1,23 @@
+"""List the raw files of a dataset, getting them first when they are embedded: ``stages.fingerprint NAME``."""
+
+from __future__ import annotations
+
+import sys
+
+from pipeline.errors import run_stage
+from pipeline.fingerprint import acquire, fingerprint, write_fingerprint
+from pipeline.params import load_params
+from pipeline.paths import fingerprint_file
+
+
+def main() -> None:
+    data = sys.argv[1]
+    params = load_params()
+    files = acquire(data, params.named(data), params.root(data))
+    result = fingerprint(data, files)
+    write_fingerprint(result, fingerprint_file(data))
+    print(f"{data}: {result.files} raw files, {result.bytes / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run_stage(main)
