@@ -253,6 +253,7 @@ class Tracker:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         import mlflow
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         mlflow.set_tracking_uri(self.uri)
         client = mlflow.MlflowClient(self.uri)
@@ -273,16 +274,10 @@ class Tracker:
             self.run_id = client.create_run(number, **self._create).info.run_id
         assert self.run_id is not None
         (self.journal / "run_id").write_text(self.run_id)
-        self._start_monitor(mlflow)
+        # CPU, memory and GPU load as MLflow's own system metrics.
+        self._monitor = SystemMetricsMonitor(self.run_id, resume_logging=True)
+        self._monitor.start()
         self._client = client
-
-    def _start_monitor(self, mlflow: Any) -> None:
-        """CPU, memory and GPU load as MLflow's own system metrics."""
-        monitor = mlflow.system_metrics.system_metrics_monitor.SystemMetricsMonitor(
-            self.run_id, resume_logging=True
-        )
-        monitor.start()
-        self._monitor = monitor
 
     def _send_jobs(self) -> None:
         while self._failed_job or not self._jobs.empty():

@@ -157,6 +157,7 @@ class Trainer:
             unit_scale=True,
             disable=self.rank > 0,
             dynamic_ncols=True,
+            mininterval=0.2 if sys.stderr.isatty() else 30.0,
         )
         self.tracker = tracker
         self.saved_at = self.logged_at = time.monotonic()
