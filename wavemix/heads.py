@@ -36,7 +36,7 @@ class SegmentationHead(nn.Module):
                 for (inputs, outputs), stride in zip(pairwise(widths), strides, strict=True)
             )
         )
-        self.classify = nn.Conv2d(widths[-1], config.num_classes, 1)
+        self.classify: nn.Module = nn.Conv2d(widths[-1], config.num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, h, w) -> (B, num_classes, stem_factor h, stem_factor w)."""
