@@ -1,6 +1,7 @@
 """The WaveMix-Lite block (section 3.2) and the authors' full WaveMix block, a pyramid over the levels."""
 
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wavemix.config import ModelConfig
-from wavemix.wavelet import Analysis, band_kernels, idwt, synthesis_filters
+from wavemix.wavelet import Analysis, band_kernels, idwt, synthesis_filters, wavelet_filters
 
 DROPPED = -1e4
 """Added to a hidden value to drop it: GELU and its derivative are exactly 0 there, and fp16 holds it."""
@@ -42,18 +43,22 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, H, W) -> the same shape."""
-        feedforwards = cast("list[FeedForward]", list(self.feedforwards.values()))
-        if len(feedforwards) > 1:
-            return x + self._pyramid(x, feedforwards)
-        (feedforward,) = feedforwards
+        if len(self.feedforwards) > 1:
+            return x + self._pyramid(x)
+        (feedforward,) = self._feedforwards()
+        return x + feedforward.expand(self._cheap(self._mix, x, feedforward), x.shape[-2:])
+
+    def _feedforwards(self) -> "list[FeedForward]":
+        return cast("list[FeedForward]", list(self.feedforwards.values()))
+
+    def _cheap(self, function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """Runs the part before the expansion; in lean training it is run again in the backward pass."""
         if self.lean and self.training and torch.is_grad_enabled():
-            mixed = checkpoint(self._mix, x, feedforward, use_reentrant=False)
-        else:
-            mixed = self._mix(x, feedforward)
-        return x + feedforward.expand(cast(Tensor, mixed), x.shape[-2:])
+            return checkpoint(function, *inputs, use_reentrant=False)
+        return function(*inputs)
 
     def _mix(self, x: Tensor, feedforward: "FeedForward") -> Tensor:
-        """Everything before the expansion: (B, dim, H, W) -> (B, ff, h, w)."""
+        """(B, dim, H, W) -> (B, ff, h, w)."""
         if self.mixer == "dwt":
             x = self.reduction(x)
             for _ in range(self.levels - 1):
@@ -65,17 +70,17 @@ class Block(nn.Module):
             x = F.max_pool2d(x, 2**self.levels, ceil_mode=True)
         return feedforward.mlp(x)
 
-    def _pyramid(self, x: Tensor, feedforwards: "list[FeedForward]") -> Tensor:
-        """The full WaveMix: every level's bands, joined with what comes up from the level below."""
+    def _pyramid(self, x: Tensor) -> Tensor:
+        """From the deepest level up, each level's bands joined with what comes up from below it."""
         approximations = [self.reduction(x)]
         for _ in range(self.levels - 1):
             approximations.append(self.analysis.approximate(approximations[-1]))
-        sizes = [x.shape[-2:], *(a.shape[-2:] for a in approximations[1:])]
         deeper: Tensor | None = None
-        for feedforward, approximation, size in reversed(
-            list(zip(feedforwards, approximations, sizes, strict=True))
+        for feedforward, approximation in zip(
+            reversed(self._feedforwards()), reversed(approximations), strict=True
         ):
-            deeper = feedforward.expand(feedforward.mlp(approximation, self.analysis, deeper), size)
+            hidden = self._cheap(feedforward.mlp, approximation, self.analysis, deeper)
+            deeper = feedforward.expand(hidden, approximation.shape[-2:])
         return cast(Tensor, deeper)
 
 
@@ -89,19 +94,29 @@ class FeedForward(nn.Module):
         scale: how many times the expansion enlarges each side.
     """
 
+    folded: Tensor | None
+
     def __init__(self, config: ModelConfig, inputs: int, outputs: int, scale: int) -> None:
         super().__init__()
         self.bands = config.dim
         self.dropout = config.dropout
+        self.offset = 0
+        if config.mixer == "dwt" and config.expansion != "idwt":
+            # A filter longer than Haar's two taps also sees as many pixels before the image as after it.
+            self.offset = (wavelet_filters(config.wavelet).shape[1] - 2) // 2 * (scale - 1)
         self.widen = nn.Conv2d(inputs, config.mult * config.dim, 1)
         self.narrow = nn.Conv2d(config.mult * config.dim, config.feedforward, 1)
         self.expansion = make_expansion(config, outputs, scale)
-        self.norm = nn.BatchNorm2d(outputs)
+        self.norm: nn.Module = nn.BatchNorm2d(outputs)
+        self.register_buffer("folded", None, persistent=False)  # the wavelet in `widen`, once fused
 
     def mlp(self, x: Tensor, analysis: Analysis | None = None, deeper: Tensor | None = None) -> Tensor:
         """(B, C, H, W) -> (B, ff, h, w), through one level of `analysis` where given."""
         weight = self.widen.weight.flatten(1)
-        x = analysis.mix(x, weight[:, : self.bands], self.widen.bias) if analysis else self.widen(x)
+        if analysis is None:
+            x = self.widen(x)
+        else:
+            x = analysis.mix(x, weight[:, : self.bands], self.widen.bias, self.folded)
         if deeper is not None:
             x = x + F.conv2d(deeper, weight[:, self.bands :, None, None])
         if not (self.training and self.dropout):
@@ -112,23 +127,17 @@ class FeedForward(nn.Module):
         return F.conv2d(x, self.narrow.weight / (1 - self.dropout), self.narrow.bias)
 
     def expand(self, x: Tensor, size: torch.Size) -> Tensor:
-        """(B, ff, h, w) -> (B, outputs, *size), cropped where padding made the maps larger."""
+        """(B, ff, h, w) -> (B, outputs, *size), cropped where the wavelet's padding made the maps larger."""
+        top, (height, width) = self.offset, size
         x = self.expansion(x)
-        return cast(Tensor, self.norm(crop(x, size)))
+        if x.shape[-2:] != size:
+            x = x[..., top : top + height, top : top + width]
+        return cast(Tensor, self.norm(x))
 
 
 def random_mask(x: Tensor, probability: float) -> Tensor:
     """Bool of `x`'s shape and memory format, True with `probability`."""
     return torch.rand_like(x, dtype=torch.float32) < probability
-
-
-def crop(x: Tensor, size: torch.Size) -> Tensor:
-    """The middle (H, W) = `size` of (B, C, H', W'): long filters grow the maps alike on either side."""
-    excess = [(have - want) for have, want in zip(x.shape[-2:], size, strict=True)]
-    if not any(excess):
-        return x
-    top, left = excess[0] // 2, excess[1] // 2
-    return x[..., top : top + size[0], left : left + size[1]]
 
 
 def make_expansion(config: ModelConfig, outputs: int, scale: int) -> nn.Module:
@@ -181,7 +190,7 @@ class Synthesis(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim or 4 dim, h, w) -> (B, dim, about scale h, about scale w)."""
         kernels = cast(Tensor, self.kernels)
-        bands = x.unflatten(1, (self.dim, -1))
+        bands = x.reshape(x.shape[0], self.dim, -1, *x.shape[2:])
         for _ in range(self.levels):
             x = idwt(bands, kernels[: bands.shape[2]])
             bands = x.unsqueeze(2)

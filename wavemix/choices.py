@@ -14,6 +14,6 @@ def check_choice(what: str, value: object, allowed: Iterable[str]) -> None:
 
 
 def suggest(value: str, names: Iterable[str]) -> str:
-    """ ", did you mean ...?" with the nearest of `names`, or nothing."""
+    """The nearest of `names` as a question in brackets, or nothing."""
     near = difflib.get_close_matches(value, list(names), n=1)
-    return f", did you mean {near[0]!r}?" if near else ""
+    return f" (did you mean {near[0]!r}?)" if near else ""

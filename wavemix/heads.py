@@ -18,7 +18,9 @@ class ClassificationHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, h, w) -> (B, num_classes)."""
-        return cast(Tensor, self.linear(x.mean((-2, -1))))
+        # The mean is taken channels last so that its gradient comes back channels last: laid out otherwise,
+        # it sends every batch norm of the network down a path 30 times slower on the CPU.
+        return cast(Tensor, self.linear(x.permute(0, 2, 3, 1).mean((1, 2))))
 
 
 class SegmentationHead(nn.Module):
@@ -34,7 +36,7 @@ class SegmentationHead(nn.Module):
                 for (inputs, outputs), stride in zip(pairwise(widths), strides, strict=True)
             )
         )
-        self.classify = nn.Conv2d(widths[-1], config.num_classes, 1)
+        self.classify: nn.Module = nn.Conv2d(widths[-1], config.num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, h, w) -> (B, num_classes, stem_factor h, stem_factor w)."""

@@ -3,15 +3,22 @@
 from typing import Any, cast
 
 import torch
+from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from wavemix.block import Block
+from wavemix.choices import suggest
 from wavemix.config import ModelConfig, parse_size
+from wavemix.fuse import fused_copy
 from wavemix.heads import HEADS
+from wavemix.paper import paper_rows
 
 
-class WaveMixLite(nn.Module):
+class WaveMixLite(nn.Module, PyTorchModelHubMixin):
     """The network of the paper for classification and segmentation.
+
+    `save_pretrained`, `from_pretrained` and `push_to_hub` come from huggingface_hub's mixin and write and
+    read the same two files as `wavemix.save` and `wavemix.load`.
 
     Args:
         config: everything that fixes it.
@@ -20,7 +27,8 @@ class WaveMixLite(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = make_stem(config)
+        self.fused = False
+        self.stem: nn.Module = make_stem(config)
         self.blocks = nn.Sequential(*(Block(config) for _ in range(config.depth)))
         self.head = HEADS[config.task](config)
 
@@ -42,6 +50,14 @@ class WaveMixLite(nn.Module):
         x = images.contiguous(memory_format=torch.channels_last)
         logits = cast(Tensor, self.head(self.blocks(self.stem(x))))
         return logits if logits.ndim == 2 else logits[..., :height, :width]
+
+    def fuse(self) -> "WaveMixLite":
+        """A copy for inference, in evaluation mode, that gives the same logits faster: see `wavemix.fuse`."""
+        if self.fused:
+            return self
+        model = fused_copy(self)
+        model.fused = True
+        return model
 
 
 def make_stem(config: ModelConfig) -> nn.Sequential:
@@ -84,20 +100,35 @@ def check_image_size(config: ModelConfig, height: int, width: int) -> None:
         )
 
 
-def create_model(name: str, *, task: str, num_classes: int, **keywords: Any) -> WaveMixLite:
+def create_model(
+    name: str, *, task: str | None = None, num_classes: int | None = None, **keywords: Any
+) -> WaveMixLite:
     """A network by name.
 
     Args:
-        name: a size D/N [ffX] [mulY], as the paper writes them: "128/7", "256/16 ff512 mul3".
-        task: "classification" or "segmentation".
-        num_classes: classes told apart.
+        name: a size D/N [ffX] [mulY], as the paper writes them ("128/7", "256/16 ff512 mul3"), or a row of
+            the paper's tables ("cifar10 64/6"; all are in `paper_rows()`).
+        task: "classification" or "segmentation"; of a row, what differs from it.
+        num_classes: classes told apart; of a row, what differs from it.
         **keywords: any other field of `ModelConfig`.
 
     Raises:
         ValueError: an unknown name, or a keyword or value that is not allowed.
     """
-    sizes = parse_size(name)
-    return build_model(ModelConfig.from_dict({**sizes, "task": task, "num_classes": num_classes, **keywords}))
+    given = {"task": task, "num_classes": num_classes}
+    keywords |= {key: value for key, value in given.items() if value is not None}
+    try:
+        named: dict[str, Any] = parse_size(name)
+    except ValueError:
+        rows = paper_rows()
+        if name not in rows:
+            known = [*rows, *(row.partition(" ")[2] for row in rows)]
+            raise ValueError(
+                f"unknown model {name!r}{suggest(name, known)}; write a size D/N [ffX] [mulY], for example "
+                "'256/16 ff512 mul3', or the name of a row of paper.yaml"
+            ) from None
+        named = rows[name].config.to_dict()
+    return build_model(ModelConfig.from_dict(named | keywords))
 
 
 def build_model(config: ModelConfig) -> WaveMixLite:

@@ -68,7 +68,7 @@ def dwt(x: Tensor, kernels: Tensor) -> Tensor:
     """
     padded = pad_zeros(x, kernels.shape[-1])
     bands = F.conv2d(padded.flatten(0, 1)[:, None], kernels[:, None].to(x.dtype), stride=2)
-    return bands.unflatten(0, x.shape[:2])
+    return bands.reshape(*x.shape[:2], *bands.shape[1:])
 
 
 def idwt(bands: Tensor, kernels: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def idwt(bands: Tensor, kernels: Tensor) -> Tensor:
     """
     crop = kernels.shape[-1] - 2
     x = F.conv_transpose2d(bands.flatten(0, 1), kernels[:, None].to(bands.dtype), stride=2, padding=crop)
-    return x.unflatten(0, bands.shape[:2]).squeeze(2)
+    return x.reshape(*bands.shape[:2], *x.shape[2:])
 
 
 def concatenate_bands(bands: Tensor) -> Tensor:
@@ -103,9 +103,9 @@ def fold(weight: Tensor, kernels: Tensor) -> Tensor:
         the parameters' precision.
     """
     channels = weight.shape[1] // 4
-    low, detail = weight[:, :channels, None], weight[:, channels:].unflatten(1, (channels, 3))
+    low, detail = weight[:, :channels, None], weight[:, channels:].reshape(-1, channels, 3)
     per_band = torch.cat([low, detail], dim=2)[..., None, None]
-    return cast(Tensor, (per_band * kernels.to(weight.dtype)).sum(2))
+    return (per_band * kernels.to(weight.dtype)).sum(2)
 
 
 class Analysis(nn.Module):
@@ -133,11 +133,18 @@ class Analysis(nn.Module):
             return 2 * F.avg_pool2d(pad_zeros(x, 2), 2)  # Haar's LL is half the sum of 2x2 pixels
         return dwt(x, self.kernels[:1])[:, :, 0]
 
-    def mix(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def mix(self, x: Tensor, weight: Tensor, bias: Tensor | None, folded: Tensor | None = None) -> Tensor:
         """One level of the transform and the 1x1 convolution after it: (B, C, H, W) -> (B, M, h, w).
 
         A wavelet of two taps is folded into the convolution; longer ones would cost more MACs so.
+
+        Args:
+            x: (B, C, H, W).
+            weight: (M, 4C), on the concatenated bands.
+            bias: (M,).
+            folded: `fold` of the weight where it is known already.
         """
-        if self.length == 2:
-            return F.conv2d(pad_zeros(x, 2), fold(weight, self.kernels), bias, stride=2)
-        return F.conv2d(concatenate_bands(dwt(x, self.kernels)), weight[..., None, None], bias)
+        if self.length > 2:
+            return F.conv2d(concatenate_bands(dwt(x, self.kernels)), weight[..., None, None], bias)
+        kernel = fold(weight, self.kernels) if folded is None else folded
+        return F.conv2d(pad_zeros(x, 2), kernel, bias, stride=2)
