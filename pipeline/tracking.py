@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import subprocess
 import threading
 import time
@@ -205,7 +206,10 @@ class Tracker:
             name for name, _ in ([self._failed_job] if self._failed_job else []) + list(self._jobs.queue)
         ]
         if points := len(self._read_points()) - self._sent:
-            missing.insert(0, f"{points} points, kept in {self._points}")
+            kept = repository_root() / ".work/unsent" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.jsonl"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self._points, kept)
+            missing.insert(0, f"{points} points, kept in {kept}")
         if missing:
             print(f"warning: MLflow at {self.uri} did not take: {'; '.join(missing)}")
         return missing
