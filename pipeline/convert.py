@@ -19,7 +19,7 @@ from pipeline.datasets.listing import UNKNOWN, Labels, Sample
 from pipeline.manifest import IGNORE, LeftOut, Shard
 from pipeline.params import DatasetParams
 from pipeline.resize import CorruptImageError, Resizer, decode_mask, resize_mask
-from pipeline.shards import ShardWriter, encode_image, members, sha256_of, shard_name
+from pipeline.shards import ShardWriter, decode_image, encode_image, members, sha256_of, shard_name
 
 Pixels = NDArray[np.uint8]
 
@@ -105,7 +105,7 @@ def convert(unit: Unit) -> Result:
                 else:
                     target = resize_mask(mask, size, params.geometry)
                     tally.histograms[i] += np.bincount(target.ravel(), minlength=256)
-                tally.add_pixels(i, image)
+                tally.add_pixels(i, decode_image(data, params.encoding, params.channels, image))
                 writer.add(key, members(data, target, params.encoding))
     result = tally.result([writer.shard() for writer in writers])
     partial = unit.record.with_suffix(".partial")

@@ -97,7 +97,7 @@ def _cut_off(samples: list[Sample], fraction: float) -> tuple[list[Sample], list
     by_class: dict[object, list[Sample]] = {}
     for sample in samples:
         by_class.setdefault(sample.target if isinstance(sample.target, int) else None, []).append(sample)
-    chosen = set()
+    chosen: set[str] = set()
     for group in by_class.values():
         count = max(1, round(fraction * len(group)))
         chosen.update(sample.name for sample in shuffled(group, "val")[:count])
@@ -173,12 +173,18 @@ def summarise(
     splits = {}
     for split in listing.splits:
         mine = [result for result in results if result.split == split]
+        left_out = listing.left_out.get(split, []) + [item for result in mine for item in result.left_out]
+        samples = sum(result.parts[i].shard.samples for result in mine)
+        if samples == 0:
+            raise UserError(
+                f"{data}: {split}: every sample is corrupt, first {left_out[0].name}: {left_out[0].reason}"
+            )
         splits[split] = Split(
-            samples=sum(result.parts[i].shard.samples for result in mine),
+            samples=samples,
             shards=[result.parts[i].shard for result in mine],
             histogram=np.sum([result.parts[i].histogram for result in mine], axis=0).tolist(),
             ignored_pixels=sum(result.parts[i].ignored_pixels for result in mine),
-            left_out=listing.left_out.get(split, []) + [item for result in mine for item in result.left_out],
+            left_out=left_out,
             raw_bytes=sum(result.raw_bytes for result in mine),
             raw_height=_raw_size([result.raw_heights for result in mine if result.raw_bytes]),
             raw_width=_raw_size([result.raw_widths for result in mine if result.raw_bytes]),

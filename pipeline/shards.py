@@ -59,6 +59,14 @@ def encode_image(image: Pixels, encoding: str, quality: int) -> bytes:
     return buffer.getvalue()
 
 
+def decode_image(data: bytes, encoding: str, channels: int, lossless: Pixels) -> Pixels:
+    """What a reader will see of ``data``, uint8 (H, W, C): ``lossless`` itself for the exact encodings."""
+    if encoding in ("raw", "png"):
+        return lossless
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(lossless.shape)
+
+
 def members(image: bytes, target: Target, encoding: str) -> tuple[tuple[str, bytes], ...]:
     """Extension and content of each member of a sample, in their order in the tar."""
     head = (EXTENSIONS[encoding], image)
