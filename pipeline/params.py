@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -75,6 +75,72 @@ class ModelParams(Section):
     patch_size: PositiveInt | None = None
 
 
+class Duration(Section):
+    """A length of training: exactly one of epochs, steps, samples."""
+
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    steps: PositiveInt | None = None
+    samples: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(value is not None for value in (self.epochs, self.steps, self.samples)) != 1:
+            raise ValueError("needs exactly one of epochs, steps, samples")
+        return self
+
+
+class Phase(Duration):
+    """One optimiser from its first step to its last. The paper's are AdamW, then SGD for 20 epochs."""
+
+    optimizer: Literal["adamw", "sgd"]
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Learning rate; the peak of the schedule."""
+    schedule: Literal["constant", "cosine", "linear", "onecycle"] = "constant"
+    """Course of the learning rate after the warm-up; onecycle warms up for the first 30 % by itself."""
+    warmup: Duration | None = None
+    """Linear rise of the learning rate from 0 at the start of the phase."""
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """0.01 for adamw, 0 for sgd when null (paper section 4.3)."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    patience: PositiveInt | None = None
+    """End the phase after so many epochs without a better validation."""
+    reload_best: bool = False
+    """Start the phase from the best weights so far."""
+
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def _known(cls, name: Any) -> Any:
+        if name not in ("adamw", "sgd"):
+            raise ValueError(
+                f"no such optimiser{did_you_mean(str(name), ('adamw', 'sgd'))}, allowed: adamw, sgd"
+            )
+        return name
+
+
+class TrainParams(Section):
+    """How the network is trained. All of it changes the result."""
+
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+    batch_size: Annotated[int, Field(gt=1)] = 64
+    """Samples in a step, over all processes."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    size: Size | None = None
+    """Which of the dataset's sizes (height, width) to train on; the first when null."""
+    amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
+    """Mixed precision over the whole forward pass; auto is bf16 where the device has it, else fp16 on CUDA."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Classification only."""
+    focal_gamma: Annotated[float, Field(ge=0)] = 2.0
+    """Segmentation only; 0 is cross-entropy. The paper does not give it, the authors' code has 2."""
+    clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    decay_all: bool = True
+    """Weight decay on every parameter (as the paper); false spares biases and batch normalisation."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an exponential moving average of the weights, which is then what is validated and kept."""
+
+
 class MachineParams(Section):
     """What only changes the machine, never the result: no DVC stage tracks it."""
 
@@ -82,8 +148,14 @@ class MachineParams(Section):
     """Processes that prepare data; all cores when null."""
     engine: Literal["local", "ray"] = "local"
     """Where data is prepared: on this machine, or on the Ray cluster that RAY_ADDRESS names."""
-    device: str = "auto"
-    """auto, cpu, cuda, mps: where to train and evaluate."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train and evaluate; auto is the GPU where there is one."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile of the network; auto compiles on a GPU."""
+    cache: Literal["auto", "host", "device"] = "auto"
+    """Where the training split lies in memory; auto is on the device when it takes under a third of it."""
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
+    """How often the state of an unfinished training is saved, besides after every epoch."""
     roots: dict[str, str] = {}
     """Raw files of a dataset, by name; ``data/raw/<name>`` when not named here."""
     tracking_uri: str | None = None
@@ -96,12 +168,28 @@ class Params(Section):
     data: str
     datasets: dict[str, DatasetParams]
     model: ModelParams
+    train: TrainParams
     machine: MachineParams = MachineParams()
 
     @property
     def dataset(self) -> DatasetParams:
         """The dataset that ``data`` names."""
         return self.datasets[self.data]
+
+    @property
+    def size(self) -> Size:
+        """The size (height, width) to train on.
+
+        Raises:
+            UserError: it is not one of the dataset's sizes.
+        """
+        size = self.train.size or self.dataset.sizes[0]
+        if size not in self.dataset.sizes:
+            raise UserError(
+                f"train.size: got {list(size)}, allowed: {', '.join(str(list(s)) for s in self.dataset.sizes)}; "
+                f"or add it to datasets.{self.data}.sizes"
+            )
+        return size
 
     def named(self, data: str) -> DatasetParams:
         """The dataset called ``data``.

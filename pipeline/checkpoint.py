@@ -1,0 +1,216 @@
+"""What training leaves on disk: the state it can go on from, and the trained network it is for.
+
+Tensors are safetensors, the rest is JSON: nothing that is loaded can run code. A checkpoint is a folder, written
+under a temporary name, flushed and renamed, so one that has its name is whole; its hashes are checked all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import wavemix
+from pipeline.errors import UserError
+from pipeline.manifest import Manifest, Task
+
+KEEP = 2
+"""Checkpoints kept: the newest, and the one before in case the newest turns out damaged."""
+
+
+class Trained(BaseModel):
+    """``training.json``, beside the weights: all one needs to use them (``mean`` and ``std`` for [0, 1] pixels)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str
+    task: Task
+    class_names: list[str]
+    palette: list[tuple[int, int, int]] | None
+    size: tuple[int, int]
+    channels: int
+    mean: list[float]
+    std: list[float]
+    parameters: int
+    epoch: int
+    step: int
+    metric: str
+    value: float
+    run_id: str | None
+
+
+def describe(
+    manifest: Manifest,
+    *,
+    parameters: int,
+    epoch: int,
+    step: int,
+    metric: str,
+    value: float,
+    run_id: str | None,
+) -> Trained:
+    """The description of a network trained on the shards of ``manifest``."""
+    return Trained(
+        data=manifest.dataset,
+        parameters=parameters,
+        epoch=epoch,
+        step=step,
+        metric=metric,
+        value=value,
+        run_id=run_id,
+        **manifest.model_dump(include={"task", "class_names", "palette", "size", "channels", "mean", "std"}),
+    )
+
+
+def save_trained(model: wavemix.WaveMixLite, trained: Trained, folder: Path) -> None:
+    """Write a trained network as ``folder``, whole or not at all."""
+    part = _part(folder)
+    save_file(
+        {key: tensor.contiguous() for key, tensor in model.state_dict().items()}, part / "model.safetensors"
+    )
+    (part / "config.json").write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")
+    (part / "training.json").write_text(trained.model_dump_json(indent=2) + "\n")
+    _publish(part, folder)
+
+
+def load_trained(folder: Path) -> tuple[wavemix.WaveMixLite, Trained]:
+    """The network in ``folder``, in evaluation mode, and its description.
+
+    Raises:
+        UserError: there is none, or a file of it is damaged.
+    """
+    path = folder / "training.json"
+    if not path.exists():
+        raise UserError(f"{folder}: no trained network here (no training.json); run `uv run dvc repro`")
+    try:
+        config = wavemix.ModelConfig.from_dict(json.loads((folder / "config.json").read_bytes()))
+        model = wavemix.build_model(config)
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+        return model.eval(), Trained.model_validate_json(path.read_bytes())
+    except (ValidationError, ValueError, OSError, SafetensorError) as error:
+        raise UserError(f"{folder}: not a whole trained network: {error}") from None
+
+
+def save_state(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
+    """Write the state of a training as ``folder``: a safetensors file per entry of ``tensors``, and ``state.json``."""
+    part = _part(folder)
+    hashes = {}
+    for name, group in tensors.items():
+        path = part / f"{name}.safetensors"
+        save_file({key: tensor.detach().contiguous() for key, tensor in group.items()}, path)
+        hashes[path.name] = _sha256(path)
+    (part / "state.json").write_text(json.dumps({"files": hashes, **state}))
+    _publish(part, folder)
+
+
+def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """What `save_state` wrote.
+
+    Raises:
+        ValueError: a file is missing or damaged.
+    """
+    try:
+        state = json.loads((folder / "state.json").read_bytes())
+        files: dict[str, str] = state.pop("files")
+        for name, digest in files.items():
+            if _sha256(folder / name) != digest:
+                raise ValueError(f"{name} is damaged")
+        return {Path(name).stem: load_file(folder / name) for name in files}, state
+    except (OSError, KeyError, TypeError, SafetensorError) as error:
+        raise ValueError(str(error)) from error
+
+
+class StateFolder:
+    """The checkpoints of one configuration, newest last: ``step-000000123``, ..."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
+        """Write a checkpoint, then remove all but the newest `KEEP`.
+
+        Raises:
+            OSError: the disk is full, for example; the checkpoints before are untouched.
+        """
+        save_state(self.folder / f"step-{step:09d}", tensors, state)
+        for old in self._saved()[:-KEEP]:
+            shutil.rmtree(old)
+
+    def latest(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
+        """The newest checkpoint that is whole; says so when it has to pass over a damaged one."""
+        for folder in reversed(self._saved()):
+            try:
+                return load_state(folder)
+            except ValueError as error:
+                print(f"checkpoint {folder.name} is damaged ({error}): going on from the one before")
+                shutil.rmtree(folder)
+        return None
+
+    def remove(self) -> None:
+        """Delete every checkpoint: the training is finished."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _saved(self) -> list[Path]:
+        return sorted(self.folder.glob("step-" + "[0-9]" * 9))
+
+
+def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of an optimiser as named tensors (``<parameter>.<name>``); what it was built from is not in it."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{parameter}.{name}": value
+        for parameter, values in state.items()
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `flatten_optimizer` took."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        parameter, name = key.split(".", 1)
+        state.setdefault(int(parameter), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _part(folder: Path) -> Path:
+    """An empty folder to write into, beside ``folder``."""
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    return part
+
+
+def _publish(part: Path, folder: Path) -> None:
+    """Flush ``part`` to the disk and give it the name ``folder``."""
+    for path in part.iterdir():
+        _flush(path)
+    _flush(part)
+    if folder.exists():
+        shutil.rmtree(folder)
+    part.rename(folder)
+    _flush(folder.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

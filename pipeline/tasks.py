@@ -1,0 +1,101 @@
+"""A task is a head, a loss and metrics; everything else of the pipeline is the same for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline import losses
+from pipeline.loader import Batch
+from pipeline.manifest import Manifest
+from pipeline.metrics import Classification, Mean, Metrics, Reduce, Segmentation
+from pipeline.params import TrainParams
+
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(logits, target) -> (sum of losses, number of targets that count), both scalars on the device."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """How one task is learned and judged."""
+
+    name: str
+    outputs: Callable[[int], int]
+    """Channels of the head, given the number of classes."""
+    loss: Callable[[TrainParams], Loss]
+    metrics: Callable[[int, torch.device], Metrics]
+    metric: str
+    """The figure that picks the best checkpoint; higher is better."""
+
+
+def _classification_loss(params: TrainParams) -> Loss:
+    return lambda logits, target: losses.cross_entropy(logits, target, params.label_smoothing)
+
+
+def _segmentation_loss(params: TrainParams) -> Loss:
+    return lambda logits, target: losses.focal(logits, target, params.focal_gamma)
+
+
+TASKS: dict[str, Task] = {
+    "classification": Task(
+        name="classification",
+        outputs=lambda num_classes: num_classes,
+        loss=_classification_loss,
+        metrics=lambda num_classes, device: Classification(num_classes, device=device),
+        metric="top1",
+    ),
+    # The paper's heads have an output for void beside the 19 classes. Void pixels are ignored, so it is never
+    # a target, and it is cut off before a prediction is made.
+    "segmentation": Task(
+        name="segmentation",
+        outputs=lambda num_classes: num_classes + 1,
+        loss=_segmentation_loss,
+        metrics=lambda num_classes, device: Segmentation(num_classes, device=device),
+        metric="miou",
+    ),
+}
+
+
+def task_of(manifest: Manifest) -> Task:
+    """The task that the shards of ``manifest`` are for."""
+    return TASKS[manifest.task]
+
+
+def normalise(image: Tensor, mean: list[float], std: list[float]) -> Tensor:
+    """The network's input: uint8 (B, H, W, C) in [0, 255] to float32 (B, C, H, W), channels last in memory.
+
+    ``mean`` and ``std`` are per channel, of pixels scaled to [0, 1].
+    """
+    scale = torch.tensor([1 / (255 * s) for s in std], device=image.device)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=image.device)
+    return torch.addcmul(shift, image.float(), scale).permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def measure(
+    forward: Callable[[Tensor], Tensor],
+    batches: Iterable[Batch],
+    manifest: Manifest,
+    loss: Loss,
+    device: torch.device,
+    sum_over_ranks: Reduce | None = None,
+) -> tuple[Metrics, Mean]:
+    """The task's metrics and the mean loss over ``batches``, counted per batch and reduced over ranks once.
+
+    ``forward`` takes what `normalise` gives and returns logits; the caller puts the network in evaluation mode.
+    """
+    metrics = task_of(manifest).metrics(manifest.num_classes, device)
+    mean_loss = Mean(device)
+    for batch in batches:
+        target = batch.target.to(device).long()
+        logits = forward(normalise(batch.image.to(device), manifest.mean, manifest.std)).float()
+        total, count = loss(logits, target)
+        mean_loss.update(total / count.clamp(min=1), count)
+        metrics.update(logits, target)
+    if sum_over_ranks is not None:
+        metrics.reduce(sum_over_ranks)
+        mean_loss.reduce(sum_over_ranks)
+    return metrics, mean_loss

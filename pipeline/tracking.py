@@ -1,0 +1,301 @@
+"""An MLflow run that never hurts the training: a store that is down, slow or gone costs points, never results.
+
+Every point goes to a local journal first. A thread sends the journal in batches and, after a failure, tries again
+later. Points carry the time they were made, so sending one twice stores it once, and a training that resumes skips
+the steps the journal already has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.params import Params
+from pipeline.paths import repository_root
+
+SEND_SECONDS = 5.0
+"""Between two sendings of the journal."""
+RETRY_SECONDS = 30.0
+"""Between two tries while the store does not answer."""
+FINISH_SECONDS = 60.0
+"""How long the end of a stage waits for a store that does not answer."""
+BATCH = 1000
+"""Points in one request: MLflow's limit."""
+
+
+def tracking_uri(params: Params) -> str:
+    """MLFLOW_TRACKING_URI, else ``machine.tracking_uri``, else a SQLite file in the repository (absolute)."""
+    default = f"sqlite:///{repository_root() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or params.machine.tracking_uri or default
+
+
+def run_name(params: Params) -> str:
+    """What tells this run from its neighbours in a list: ``32/7 bilinear, bs128, seed 0``."""
+    model = params.model
+    size = f"{model.dim}/{model.depth}"
+    size += f" ff{model.ff}" if model.ff else ""
+    size += f" mul{model.mult}" if model.mult != 2 else ""
+    variants = [model.expansion, f"bs{params.train.batch_size}", f"seed {params.train.seed}"]
+    experiment = os.environ.get("DVC_EXP_NAME")
+    return ", ".join([f"{size} {variants[0]}", *variants[1:], *([experiment] if experiment else [])])
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested values as MLflow params: ``{"model": {"dim": 32}}`` gives ``{"model.dim": "32"}``."""
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{name}.")
+        elif isinstance(value, (list, tuple)) and any(isinstance(entry, Mapping) for entry in value):
+            flat |= flatten({str(number): entry for number, entry in enumerate(value)}, f"{name}.")
+        else:
+            flat[name] = str(value)
+    return flat
+
+
+def source_tags() -> dict[str, str]:
+    """Where the code comes from: git commit, whether tracked files were changed, DVC stage and experiment."""
+    tags = {}
+    for tag, variable in (("dvc.stage", "DVC_STAGE"), ("dvc.experiment", "DVC_EXP_NAME")):
+        if value := os.environ.get(variable):
+            tags[tag] = value
+    try:
+        commit = ["git", "rev-parse", "HEAD"]
+        changes = ["git", "status", "--porcelain", "--untracked-files=no"]
+        tags["git.commit"] = subprocess.check_output(commit, text=True, stderr=subprocess.DEVNULL).strip()
+        dirty = subprocess.check_output(changes, text=True, stderr=subprocess.DEVNULL).strip()
+        tags["git.dirty"] = str(bool(dirty)).lower()
+    except (OSError, subprocess.CalledProcessError):
+        tags["git.commit"] = "unknown"
+    return tags
+
+
+class Tracker:
+    """One MLflow run, written from a thread.
+
+    Args:
+        uri: the MLflow store.
+        experiment: its name in the store; made when missing.
+        journal: a folder for what is not sent yet; a resumed training passes the same one.
+        enabled: false makes every call do nothing, as all ranks but the first want it.
+    """
+
+    def __init__(self, uri: str, experiment: str, journal: Path, enabled: bool = True) -> None:
+        self.uri, self.experiment, self.journal = uri, experiment, journal
+        self.run_id: str | None = None
+        self._jobs: queue.Queue[tuple[str, Callable[[Any, str], None]]] = queue.Queue()
+        self._failed_job: tuple[str, Callable[[Any, str], None]] | None = None
+        self._client: Any = None
+        self._monitor: Any = None
+        self._warned = False
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        self._create: dict[str, Any] = {}
+        self._enabled = enabled
+        self._sent = 0
+        self._points = journal / "points.jsonl"
+        self._known: set[tuple[str, int]] = set()
+        if not enabled:
+            return
+        journal.mkdir(parents=True, exist_ok=True)
+        self._known = {(point["key"], point["step"]) for point in self._read_points()}
+        # Opened once; each line is handed to the kernel at once, so a killed process loses none.
+        self._file = self._points.open("a", buffering=1, encoding="utf-8")
+
+    def start(
+        self, *, run_id: str | None = None, name: str = "", tags: Mapping[str, str] | None = None
+    ) -> None:
+        """Open the run ``run_id``, or a new one, and begin sending. Waits a few seconds for its id at the most."""
+        if not self._enabled:
+            return
+        stored = self.journal / "run_id"
+        self.run_id = run_id or (stored.read_text() if stored.exists() else None)
+        self._create = {"run_name": name, "tags": dict(tags or {})}
+        self._thread.start()
+        self._wake.set()
+        deadline = time.monotonic() + FINISH_SECONDS
+        while self._client is None and not self._warned and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Add a point to each metric. A (metric, step) that is already in the journal is left as it is."""
+        if not self._enabled:
+            return
+        now = int(time.time() * 1000)
+        for key, value in metrics.items():
+            if (key, step) not in self._known:
+                self._known.add((key, step))
+                self._file.write(json.dumps({"key": key, "value": value, "step": step, "time": now}) + "\n")
+
+    def log_params(self, params: Mapping[str, str]) -> None:
+        """Params of the run; ones it already has stay as they are."""
+
+        def send(client: Any, run_id: str) -> None:
+            from mlflow.entities import Param
+
+            known = client.get_run(run_id).data.params
+            new = [Param(key, value[:6000]) for key, value in params.items() if key not in known]
+            for start in range(0, len(new), 100):
+                client.log_batch(run_id, params=new[start : start + 100])
+
+        self.submit("params", send)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Tags of the run; later values replace earlier ones."""
+
+        def send(client: Any, run_id: str) -> None:
+            for key, value in tags.items():
+                client.set_tag(run_id, key, value)
+
+        self.submit("tags", send)
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Upload a file or a folder."""
+
+        def send(client: Any, run_id: str) -> None:
+            if path.is_dir():
+                client.log_artifacts(run_id, str(path), folder or path.name)
+            else:
+                client.log_artifact(run_id, str(path), folder)
+
+        self.submit(f"artifact {path.name}", send)
+
+    def log_dataset(self, name: str, digest: str, source: str, context: str) -> None:
+        """The data the run used; ``digest`` at most 36 characters."""
+
+        def send(client: Any, run_id: str) -> None:
+            from mlflow.entities import Dataset, DatasetInput, InputTag
+
+            dataset = Dataset(
+                name=name, digest=digest[:36], source_type="local", source=json.dumps({"uri": source})
+            )
+            client.log_inputs(
+                run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
+            )
+
+        self.submit("dataset", send)
+
+    def submit(self, name: str, job: Callable[[Any, str], None]) -> None:
+        """Have ``job(client, run_id)`` done by the thread, in order; it is repeated until it succeeds."""
+        if self._enabled:
+            self._jobs.put((name, job))
+            self._wake.set()
+
+    def finish(self, status: str = "FINISHED") -> list[str]:
+        """Send what is left, close the run with ``status`` and say what the store did not take.
+
+        Returns what is missing there, by name; points among it stay in the journal for the next start.
+        """
+        if not self._enabled:
+            return []
+        self.submit("status", lambda client, run_id: client.set_terminated(run_id, status))
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(FINISH_SECONDS)
+        self._file.close()
+        missing = [
+            name for name, _ in ([self._failed_job] if self._failed_job else []) + list(self._jobs.queue)
+        ]
+        if points := len(self._read_points()) - self._sent:
+            missing.insert(0, f"{points} points, kept in {self._points}")
+        if missing:
+            print(f"warning: MLflow at {self.uri} did not take: {'; '.join(missing)}")
+        return missing
+
+    def _read_points(self) -> list[dict[str, Any]]:
+        if not self._points.exists():
+            return []
+        lines = self._points.read_text(encoding="utf-8").split("\n")
+        # What follows the last line feed was cut off by a kill.
+        return [json.loads(line) for line in lines[:-1]]
+
+    def _work(self) -> None:
+        """The thread: connect, send, wait; again until `finish`."""
+        pause, deadline = SEND_SECONDS, float("inf")
+        while True:
+            try:
+                self._connect()
+                self._send_jobs()
+                self._send_points()
+                pause = SEND_SECONDS
+                if self._stop.is_set() and self._jobs.empty():
+                    break
+            except Exception as error:
+                # Whatever the store or the network throws, training goes on.
+                if not self._warned:
+                    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                    print(f"warning: MLflow at {self.uri} does not answer ({reason}); training goes on")
+                self._warned, pause = True, RETRY_SECONDS
+                if self._stop.is_set():
+                    deadline = min(deadline, time.monotonic() + FINISH_SECONDS / 2)
+                    pause = 2.0
+                    if time.monotonic() > deadline:
+                        break
+            self._wake.wait(pause)
+            self._wake.clear()
+        if self._monitor:
+            self._monitor.finish()
+
+    def _connect(self) -> None:
+        """Import MLflow, make the experiment and the run: the first time, or after a failure."""
+        if self._client is not None:
+            return
+        # A store that is down must cost seconds: MLflow's default is seven retries over four minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        import mlflow
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        mlflow.set_tracking_uri(self.uri)
+        client = mlflow.MlflowClient(self.uri)
+        if self.run_id is not None:
+            try:
+                client.update_run(self.run_id, status="RUNNING")
+            except mlflow.exceptions.MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                self.run_id = None
+        if self.run_id is None:
+            experiment = client.get_experiment_by_name(self.experiment)
+            # Beside a local store the artifacts lie in the repository, wherever the stage runs.
+            local = str(repository_root() / "mlartifacts") if self.uri.startswith("sqlite:") else None
+            number = (
+                experiment.experiment_id if experiment else client.create_experiment(self.experiment, local)
+            )
+            self.run_id = client.create_run(number, **self._create).info.run_id
+        assert self.run_id is not None
+        (self.journal / "run_id").write_text(self.run_id)
+        # CPU, memory and GPU load as MLflow's own system metrics.
+        self._monitor = SystemMetricsMonitor(self.run_id, resume_logging=True)
+        self._monitor.start()
+        self._client = client
+
+    def _send_jobs(self) -> None:
+        while self._failed_job or not self._jobs.empty():
+            self._failed_job = self._failed_job or self._jobs.get()
+            self._failed_job[1](self._client, self._run)
+            self._failed_job = None
+
+    def _send_points(self) -> None:
+        from mlflow.entities import Metric
+
+        points = self._read_points()
+        while self._sent < len(points):
+            batch = points[self._sent : self._sent + BATCH]
+            metrics = [Metric(point["key"], point["value"], point["time"], point["step"]) for point in batch]
+            self._client.log_batch(self._run, metrics=metrics)
+            self._sent += len(batch)
+
+    @property
+    def _run(self) -> str:
+        assert self.run_id is not None
+        return self.run_id

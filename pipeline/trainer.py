@@ -1,0 +1,370 @@
+"""The training loop: the paper's phases over the shards, at full speed, losing nothing.
+
+Everything random is a function of (seed, step): the data's order, dropout, the initial weights. So the state of a
+training is its tensors and a few numbers, and one that is killed anywhere and started again ends with the same
+weights, bit for bit on one device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import struct
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+import wavemix
+from pipeline import checkpoint
+from pipeline.checkpoint import StateFolder, Trained
+from pipeline.errors import UserError
+from pipeline.loader import Batch, MemoryLoader, evaluation_batches, load_samples, split_bytes
+from pipeline.machine import StopSignal, choose_amp, choose_device, peak_memory
+from pipeline.manifest import Manifest
+from pipeline.optim import PhaseSteps, build_optimizer
+from pipeline.params import Params
+from pipeline.tasks import measure, normalise, task_of
+from pipeline.tracking import Tracker
+
+DEVICE_SHARE = 1 / 3
+"""Part of a GPU's memory that the training split may take under ``machine.cache: auto``."""
+LOG_SECONDS = 5.0
+"""Between two points of the training loss."""
+
+
+class Stopped(Exception):
+    """The training was asked to stop; its state is saved and the next start goes on from it."""
+
+    def __init__(self, received: signal.Signals) -> None:
+        super().__init__(received.name)
+        self.received = received
+
+
+@dataclass
+class Progress:
+    """Where a training stands: everything a resumed one needs besides its tensors."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    phase: int = 0
+    phase_first: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    best_step: int = 0
+    epochs_without_better: int = 0
+    curves: list[dict[str, float]] = field(default_factory=list)
+
+
+def build_network(params: Params, manifest: Manifest) -> wavemix.WaveMixLite:
+    """The network of ``params.model`` for the classes and channels of ``manifest``.
+
+    Raises:
+        UserError: the sizes do not fit one another, or the images.
+    """
+    try:
+        config = wavemix.ModelConfig(
+            task=manifest.task,
+            num_classes=task_of(manifest).outputs(manifest.num_classes),
+            in_channels=manifest.channels,
+            **params.model.model_dump(),
+        )
+        wavemix.check_image_size(config, *manifest.size)
+    except ValueError as error:
+        raise UserError(f"params.yaml: model: {error}") from None
+    return wavemix.build_model(config)
+
+
+class Trainer:
+    """One training from its first step, or from where it was left, to its last."""
+
+    def __init__(self, params: Params, manifest: Manifest, folder: Path, work: Path) -> None:
+        self.params, self.manifest, self.folder = params, manifest, folder
+        self.settings = params.train
+        device = choose_device(params.machine.device)
+        self.amp = choose_amp(params.train.amp, device)
+        AcceleratorState._reset_state(reset_partial_state=True)
+        self.accelerator = Accelerator(mixed_precision=self.amp, cpu=device.type == "cpu")
+        self.device = self.accelerator.device
+        self.rank, self.world_size = self.accelerator.process_index, self.accelerator.num_processes
+        self.task = task_of(manifest)
+        self.loss = self.task.loss(self.settings)
+        torch.manual_seed(self.settings.seed)
+        self.network = build_network(params, manifest).to(self.device).to(memory_format=torch.channels_last)
+        self.loader = self._open_loader()
+        compiled = params.machine.compile == "on" or (
+            params.machine.compile == "auto" and self.device.type == "cuda"
+        )
+        forward = torch.compile(self.network, dynamic=False) if compiled else self.network
+        self.model = self.accelerator.prepare_model(forward)
+        self.average = (
+            AveragedModel(self.network, multi_avg_fn=_ema(self.settings.ema), use_buffers=True)
+            if self.settings.ema
+            else None
+        )
+        self.progress = Progress()
+        self.states = StateFolder(work / "states")
+        self.best_folder = work / "best"
+        # The sum of losses and of targets since the epoch began, and the first step whose loss was not finite.
+        self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.first_bad_step = torch.full((), torch.iinfo(torch.int64).max, device=self.device)
+
+    def _open_loader(self) -> MemoryLoader:
+        split = self.manifest.split("train")
+        if self.settings.batch_size > split.samples:
+            raise UserError(
+                f"train.batch_size: got {self.settings.batch_size}, the train split has {split.samples} samples; "
+                "allowed: 2 to that"
+            )
+        samples = load_samples(self.folder, self.manifest, "train")
+        cache = self.params.machine.cache
+        if self.device.type == "cuda" and cache == "auto":
+            memory = torch.cuda.get_device_properties(self.device).total_memory
+            cache = "device" if split_bytes(self.manifest, "train") < memory * DEVICE_SHARE else "host"
+        if cache == "device":
+            samples = samples.to(self.device)
+        return MemoryLoader(samples, self.settings.batch_size, self.settings.seed, self.rank, self.world_size)
+
+    @property
+    def evaluated(self) -> wavemix.WaveMixLite:
+        """The network that is validated and kept: the average of the weights where one is taken."""
+        return cast(wavemix.WaveMixLite, self.average.module) if self.average is not None else self.network
+
+    def run(self, tracker: Tracker) -> Trained:
+        """Train to the end; returns the description of the best network, which lies in ``best_folder``.
+
+        Raises:
+            Stopped: a signal came; the state is saved.
+            UserError: the loss was NaN or infinite; the last good state is kept.
+        """
+        tensors = self._restore()
+        progress = self.progress
+        self.total_steps = self._planned_steps()
+        self.bar = tqdm(
+            total=self.total_steps * self.settings.batch_size,
+            initial=progress.step * self.settings.batch_size,
+            unit="img",
+            unit_scale=True,
+            disable=self.rank > 0,
+            dynamic_ncols=True,
+            mininterval=0.2 if sys.stderr.isatty() else 30.0,
+        )
+        self.tracker = tracker
+        self.saved_at = self.logged_at = time.monotonic()
+        with StopSignal() as self.stop, self.bar:
+            while progress.phase < len(self.settings.phases):
+                self._run_phase(tensors.pop("optimizer", None))
+                progress.phase += 1
+                progress.phase_first = progress.step
+                progress.epochs_without_better = 0
+            if progress.best_step != progress.step and progress.batch > 0:
+                self._validate()
+        return Trained.model_validate_json((self.best_folder / "training.json").read_bytes())
+
+    def _planned_steps(self) -> int:
+        """Steps up to the end, as far as they are known: a phase with patience may end earlier."""
+        first = self.progress.phase_first
+        for phase in self.settings.phases[self.progress.phase :]:
+            first = PhaseSteps.begin(phase, first, self.loader.steps_per_epoch, self.settings.batch_size).last
+        return first
+
+    def _run_phase(self, optimizer_state: dict[str, Tensor] | None) -> None:
+        progress, settings = self.progress, self.settings
+        phase = settings.phases[progress.phase]
+        span = PhaseSteps.begin(phase, progress.phase_first, self.loader.steps_per_epoch, settings.batch_size)
+        if phase.reload_best and progress.step == span.first and progress.best is not None:
+            best, _ = checkpoint.load_trained(self.best_folder)
+            self.network.load_state_dict(best.state_dict())
+        optimizer = self.accelerator.prepare_optimizer(
+            build_optimizer(phase, self.network, settings.decay_all)
+        )
+        if optimizer_state is not None:
+            checkpoint.restore_optimizer(optimizer.optimizer, optimizer_state)
+        self.optimizer = optimizer
+        while progress.step < span.last and progress.epochs_without_better < (phase.patience or sys.maxsize):
+            self.model.train()
+            self.epoch_started, self.first_sample = time.monotonic(), self.loader.samples_in(progress.batch)
+            for batch in self.loader.epoch(progress.epoch, progress.batch):
+                self._step(batch, span.learning_rate(progress.step))
+                progress.step += 1
+                progress.batch += 1
+                self._between_steps()
+                if progress.step == span.last:
+                    break
+            if progress.batch == self.loader.steps_per_epoch:
+                self._validate()
+                progress.epoch += 1
+                progress.batch = 0
+                self._save()
+
+    def _step(self, batch: Batch, learning_rate: float) -> None:
+        """One step of the optimiser. Nothing in it waits for the device."""
+        torch.manual_seed(step_seed(self.settings.seed, self.rank, self.progress.step))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        target = batch.target.to(self.device, non_blocking=True).long()
+        image = batch.image.to(self.device, non_blocking=True)
+        logits = self.model(normalise(image, self.manifest.mean, self.manifest.std))
+        total, count = self.loss(logits, target)
+        all_count = self.accelerator.reduce(count.float(), reduction="sum").clamp(min=1)
+        # Gradients are averaged over processes, so each rank's part of the mean is scaled up by their number.
+        self.accelerator.backward(total * (self.world_size / all_count))
+        if self.settings.clip_grad_norm is not None:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.clip_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        self.sums += torch.stack([total.detach(), count.to(total)])
+        bad = torch.where(torch.isfinite(total.detach()), self.first_bad_step, self.progress.step)
+        self.first_bad_step = torch.minimum(self.first_bad_step, bad)
+
+    def _between_steps(self) -> None:
+        """What need not happen at every step: progress, a checkpoint when one is due, a signal."""
+        self.bar.update(self.settings.batch_size)
+        now = time.monotonic()
+        if now - self.logged_at > LOG_SECONDS:
+            self.logged_at = now
+            self._check_finite()
+            self.bar.set_postfix(epoch=self.progress.epoch, loss=f"{self._mean_loss():.4f}")
+        if self.stop.received:
+            self._save()
+            raise Stopped(self.stop.received)
+        if now - self.saved_at > self.params.machine.checkpoint_seconds:
+            self._save()
+
+    def _mean_loss(self) -> float:
+        return float(self.sums[0] / self.sums[1].clamp(min=1))
+
+    def _check_finite(self) -> None:
+        step = int(self.first_bad_step)
+        if step < torch.iinfo(torch.int64).max:
+            raise UserError(
+                f"the loss was not finite at step {step} (epoch {self.progress.epoch}); the last good state is kept in "
+                f"{self.states.folder.parent}; lower train.phases' lr, set train.clip_grad_norm, or train.amp: off"
+            )
+
+    def _validate(self) -> None:
+        """End an epoch: measure the validation split, keep the network if it is the best, log the figures."""
+        self._check_finite()
+        progress, started = self.progress, time.monotonic()
+        network = self.evaluated.eval()
+        batches = evaluation_batches(
+            self.folder, self.manifest, "val", self.settings.batch_size, self.rank, self.world_size
+        )
+        with self.accelerator.autocast():
+            metrics, mean_loss = measure(
+                network,
+                batches,
+                self.manifest,
+                self.loss,
+                self.device,
+                partial(self.accelerator.reduce, reduction="sum"),
+            )
+        figures = metrics.compute()
+        self.sums = self.accelerator.reduce(self.sums, reduction="sum")
+        seconds, images = (
+            started - self.epoch_started,
+            self.loader.samples_in(progress.batch) - self.first_sample,
+        )
+        name, gigabytes = peak_memory(self.device)
+        row = {
+            "train/loss": self._mean_loss(),
+            "val/loss": mean_loss.compute(),
+            **{f"val/{key}": value for key, value in figures.items()},
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train/images_per_second": images / max(seconds, 1e-9),
+            name: gigabytes,
+        }
+        value = figures[self.task.metric]
+        better = progress.best is None or value > progress.best
+        if better:
+            progress.best, progress.best_epoch, progress.best_step = value, progress.epoch + 1, progress.step
+            progress.epochs_without_better = 0
+            self._keep_best()
+        else:
+            progress.epochs_without_better += 1
+        progress.curves.append({"epoch": progress.epoch + 1, "step": progress.step, **row})
+        self.tracker.log_metrics({**row, "epoch": progress.epoch + 1}, progress.step)
+        if self.rank == 0:
+            tqdm.write(
+                f"epoch {progress.epoch + 1:3d}  train/loss {row['train/loss']:.4f}  val/loss {row['val/loss']:.4f}  "
+                f"val/{self.task.metric} {value:.4f}{' *' if better else '  '}  "
+                f"{row['train/images_per_second']:,.0f} img/s",
+                file=sys.stderr,
+            )
+        self.sums = torch.zeros_like(self.sums)
+
+    def _keep_best(self) -> None:
+        if self.rank == 0:
+            progress = self.progress
+            assert progress.best is not None
+            trained = checkpoint.describe(
+                self.manifest,
+                parameters=sum(parameter.numel() for parameter in self.network.parameters()),
+                epoch=progress.best_epoch,
+                step=progress.best_step,
+                metric=f"val/{self.task.metric}",
+                value=progress.best,
+                run_id=self.tracker.run_id,
+            )
+            checkpoint.save_trained(self.evaluated, trained, self.best_folder)
+
+    def _save(self) -> None:
+        """Save the state, unless the loss went wrong since the last one was saved."""
+        self._check_finite()
+        self.saved_at = time.monotonic()
+        if self.rank > 0:
+            return
+        tensors = {
+            "network": self.network.state_dict(),
+            "optimizer": checkpoint.flatten_optimizer(self.optimizer.optimizer),
+            "sums": {"sums": self.sums},
+        }
+        if self.average is not None:
+            tensors["average"] = self.average.state_dict()
+        if (scaler := self.accelerator.scaler) is not None:
+            tensors["scaler"] = {key: torch.tensor(value) for key, value in scaler.state_dict().items()}
+        try:
+            self.states.save(self.progress.step, tensors, asdict(self.progress))
+        except OSError as error:
+            # A full disk must not end a training that may still finish; the checkpoints before are whole.
+            tqdm.write(f"warning: no checkpoint at step {self.progress.step}: {error}", file=sys.stderr)
+
+    def _restore(self) -> dict[str, dict[str, Tensor]]:
+        """Go on from the newest whole checkpoint, if there is one; returns its tensors."""
+        if (saved := self.states.latest()) is None:
+            return {}
+        tensors, state = saved
+        self.progress = Progress(**state)
+        self.network.load_state_dict(tensors["network"])
+        if self.average is not None:
+            self.average.load_state_dict(tensors["average"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(
+                {key: value.item() for key, value in tensors["scaler"].items()}
+            )
+        self.sums = tensors["sums"]["sums"].to(self.device)
+        if self.rank == 0:
+            print(f"going on from step {self.progress.step} (epoch {self.progress.epoch + 1})")
+        return tensors
+
+
+def _ema(decay: float) -> Any:
+    return get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+
+
+def step_seed(seed: int, rank: int, step: int) -> int:
+    """The seed of all randomness in one step on one process (63 bits): mixed, so that near steps differ widely."""
+    digest = hashlib.blake2b(struct.pack("<QQQ", seed, rank, step), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

@@ -1,0 +1,16 @@
+"""Train the network that params.yaml describes: ``python -m stages.train``."""
+
+from pathlib import Path
+
+from pipeline.errors import run_stage
+from pipeline.params import load_params
+from pipeline.train import train
+
+
+def main() -> None:
+    trained = train(load_params(), out=Path("checkpoints/best"), curves=Path("reports/curves.csv"))
+    print(f"best {trained.metric} {trained.value:.4f} in epoch {trained.epoch}: checkpoints/best")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,170 @@
+"""What fixes a network: `ModelConfig`, validated when made, and the sizes by name ("256/16 ff512 mul3")."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wavemix.choices import check_choice
+from wavemix.wavelet import wavelet_filters
+
+TASKS = ("classification", "segmentation")
+EXPANSIONS = ("deconvolution", "bilinear", "bicubic", "idwt")
+MIXERS = ("dwt", "none", "dft", "maxpool")
+FAMILIES = ("wavemix-lite", "wavemix")
+MEMORY = ("default", "lean")
+MAX_LEVELS = 4
+
+_SIZE = re.compile(r"(\d+)/(\d+)((?:\s+(?:ff|mul)\d+)*)")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that fixes a network; two equal configs give networks with the same parameters."""
+
+    task: str
+    """"classification" or "segmentation"."""
+    num_classes: int
+    """Classes told apart (Cityscapes: 20 = 19 + void)."""
+    dim: int
+    """Embedding dimension D of "D/N", a multiple of 4."""
+    depth: int
+    """Blocks N of "D/N"."""
+    in_channels: int = 3
+    """Channels of the image."""
+    mult: int = 2
+    """Width of the MLP's hidden layer over `dim` (the paper's mul)."""
+    ff: int | None = None
+    """Channels the MLP hands to the transposed convolution; None: `dim` (appendix A)."""
+    dropout: float = 0.5
+    """Share of the MLP's hidden values dropped in training, 0 <= dropout < 1."""
+    expansion: str = "deconvolution"
+    """How a block returns to full resolution: a learnt transposed convolution or a fixed interpolation."""
+    levels: int = 1
+    """Levels of the wavelet transform, 1 to 4 (Table 8)."""
+    wavelet: str = "haar"
+    """A discrete wavelet PyWavelets knows; Haar is the paper's and the fast one."""
+    learnable: bool = False
+    """Whether the wavelet's filters train, starting from the named one."""
+    mixer: str = "dwt"
+    """What mixes the pixels: "dwt", or an ablation of section 4.7."""
+    family: str = "wavemix-lite"
+    """"wavemix-lite", or "wavemix": the authors' full network, a pyramid over the levels."""
+    stem_stride: int = 1
+    """Stride of each of the two stem convolutions (the paper: 1 for small images, 2 for Cityscapes)."""
+    patch_size: int | None = None
+    """Side in pixels of the patch stem's patches; None: the strided stem of the paper."""
+    memory: str = "default"
+    """"lean" keeps fewer activations in training and recomputes the cheap part of each block."""
+
+    def __post_init__(self) -> None:
+        for field in ("num_classes", "dim", "depth", "in_channels", "mult", "stem_stride"):
+            _check_positive(field, getattr(self, field))
+        for field in ("ff", "patch_size"):
+            if getattr(self, field) is not None:
+                _check_positive(field, getattr(self, field))
+        for field, allowed in (
+            ("task", TASKS),
+            ("expansion", EXPANSIONS),
+            ("mixer", MIXERS),
+            ("family", FAMILIES),
+            ("memory", MEMORY),
+        ):
+            check_choice(field, getattr(self, field), allowed)
+        if self.dim % 4:
+            near = max(4, self.dim // 4 * 4)
+            raise ValueError(
+                f"dim is {self.dim}; it must be a multiple of 4, for example {near} or {near + 4}"
+            )
+        if isinstance(self.levels, bool) or self.levels not in range(1, MAX_LEVELS + 1):
+            raise ValueError(f"levels is {self.levels!r}; allowed are 1 to {MAX_LEVELS}")
+        if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float):
+            raise ValueError(f"dropout is {self.dropout!r}; it must be a number, at least 0 and below 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
+        if not isinstance(self.learnable, bool):
+            raise ValueError(f"learnable is {self.learnable!r}; it must be true or false")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        if self.patch_size is not None and self.stem_stride != 1:
+            raise ValueError(
+                f"patch_size {self.patch_size} and stem_stride {self.stem_stride} exclude each other; "
+                "set stem_stride to 1 or patch_size to None"
+            )
+        if self.mixer == "dwt":
+            wavelet_filters(self.wavelet)
+        elif self.learnable or self.family != "wavemix-lite":
+            raise ValueError(
+                f"mixer {self.mixer!r} has no wavelet: it needs family 'wavemix-lite', learnable false"
+            )
+        elif self.mixer != "maxpool" and self.levels != 1:
+            raise ValueError(
+                f"mixer {self.mixer!r} keeps the resolution: levels must be 1, not {self.levels}"
+            )
+        if self.family == "wavemix" and self.expansion != "deconvolution":
+            raise ValueError(f"family 'wavemix' expands by 'deconvolution' only, not {self.expansion!r}")
+        allowed = {self.dim, 4 * self.dim} if self.expansion == "idwt" else {self.dim}
+        if self.expansion != "deconvolution" and self.feedforward not in allowed:
+            raise ValueError(
+                f"expansion {self.expansion!r} keeps the channels: ff must be "
+                f"{' or '.join(map(str, sorted(allowed)))}, not {self.ff}"
+            )
+
+    @property
+    def feedforward(self) -> int:
+        """Channels between the MLP and the expansion: `ff`, or `dim` where that is None."""
+        return self.dim if self.ff is None else self.ff
+
+    @property
+    def stem_factor(self) -> int:
+        """How many times smaller than the image, per side, the maps are that the blocks work on."""
+        return self.stem_stride**2 if self.patch_size is None else self.patch_size
+
+    @property
+    def scale(self) -> int:
+        """How many times smaller than those maps, per side, the MLP's maps are."""
+        return 1 if self.mixer in ("none", "dft") else 2**self.levels
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-able keywords, every field present."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelConfig":
+        """The inverse of `to_dict`; fields left out take their defaults.
+
+        Raises:
+            ValueError: an unknown or missing field, or a value that is not allowed.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        for name in values:
+            check_choice("model field", name, fields)
+        missing = [
+            name for name, f in fields.items() if f.default is dataclasses.MISSING and name not in values
+        ]
+        if missing:
+            raise ValueError(
+                f"the model needs {', '.join(missing)}; given were {', '.join(values) or 'none'}"
+            )
+        return cls(**values)
+
+
+def parse_size(name: str) -> dict[str, int]:
+    """The sizes that a name of the grammar "D/N [ffX] [mulY]" stands for, as keywords of `ModelConfig`.
+
+    Raises:
+        ValueError: the name is not of that grammar.
+    """
+    match = _SIZE.fullmatch(name.strip())
+    options = re.findall(r"(ff|mul)(\d+)", match[3]) if match else []
+    if not match or len(dict(options)) < len(options):
+        raise ValueError(f"{name!r} is not a size; write D/N [ffX] [mulY], for example '256/16 ff512 mul3'")
+    keywords = {"dim": int(match[1]), "depth": int(match[2])}
+    return keywords | {{"ff": "ff", "mul": "mult"}[key]: int(value) for key, value in options}
+
+
+def _check_positive(field: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{field} is {value!r}; it must be a whole number of at least 1")

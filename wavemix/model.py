@@ -1,0 +1,136 @@
+"""The network: stem, blocks, head; made by name ("128/7", "256/16 ff512 mul3") or from a `ModelConfig`."""
+
+from typing import Any, cast
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from wavemix.block import Block
+from wavemix.choices import suggest
+from wavemix.config import ModelConfig, parse_size
+from wavemix.fuse import fused_copy
+from wavemix.heads import HEADS
+from wavemix.paper import paper_rows
+
+
+class WaveMixLite(nn.Module, PyTorchModelHubMixin):
+    """The network of the paper for classification and segmentation.
+
+    `save_pretrained`, `from_pretrained` and `push_to_hub` come from huggingface_hub's mixin and write and
+    read the same two files as `wavemix.save` and `wavemix.load`.
+
+    Args:
+        config: everything that fixes it.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.fused = False
+        self.stem: nn.Module = make_stem(config)
+        self.blocks = nn.Sequential(*(Block(config) for _ in range(config.depth)))
+        self.head = HEADS[config.task](config)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of a batch of images.
+
+        Args:
+            images: float (B, in_channels, H, W), normalised as in training.
+
+        Returns:
+            (B, num_classes) for classification, (B, num_classes, H, W) for segmentation.
+
+        Raises:
+            ValueError: H or W is too small for the config; see `check_image_size`.
+        """
+        height, width = images.shape[-2:]
+        check_image_size(self.config, height, width)
+        # Measured on CPU and known of tensor cores: convolutions run fastest with the channels innermost.
+        x = images.contiguous(memory_format=torch.channels_last)
+        logits = cast(Tensor, self.head(self.blocks(self.stem(x))))
+        return logits if logits.ndim == 2 else logits[..., :height, :width]
+
+    def fuse(self) -> "WaveMixLite":
+        """A copy for inference, in evaluation mode, that gives the same logits faster: see `wavemix.fuse`."""
+        if self.fused:
+            return self
+        model = fused_copy(self)
+        model.fused = True
+        return model
+
+
+def make_stem(config: ModelConfig) -> nn.Sequential:
+    """(B, in_channels, H, W) -> (B, dim, ~H / stem_factor, ~W / stem_factor): the strided or patch stem."""
+    channels, dim, stride, patch = config.in_channels, config.dim, config.stem_stride, config.patch_size
+    if patch is None:
+        return nn.Sequential(
+            nn.Conv2d(channels, dim // 2, 3, stride, padding=1),
+            nn.Conv2d(dim // 2, dim, 3, stride, padding=1),
+        )
+    return nn.Sequential(
+        nn.Conv2d(channels, dim // 4, 3, padding=1),
+        nn.Conv2d(dim // 4, dim // 2, 3, padding=1),
+        nn.Conv2d(dim // 2, dim, patch, stride=patch),
+        nn.GELU(),
+        nn.BatchNorm2d(dim),
+    )
+
+
+def check_image_size(config: ModelConfig, height: int, width: int) -> None:
+    """Raises ValueError, saying which sizes do, unless images of `height` x `width` pixels suit the config.
+
+    Odd sizes do: the wavelet pads with zeros and each block crops back. What does not is an image from
+    which the stem leaves maps smaller than one pixel of the deepest level, or, for segmentation, one that
+    the patches of a patch stem do not tile.
+    """
+    smallest = (config.scale - 1) * config.stem_factor + 1
+    if config.patch_size is not None:
+        smallest = config.scale * config.patch_size
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"images of {height}x{width} are too small for {config.levels} level(s) of the wavelet after a "
+            f"stem that divides by {config.stem_factor}: both sides must be at least {smallest}"
+        )
+    patch = config.patch_size or 1
+    if config.task == "segmentation" and (height % patch or width % patch):
+        raise ValueError(
+            f"images of {height}x{width} do not divide into patches of {patch}: for segmentation "
+            f"both sides must be multiples of {patch}"
+        )
+
+
+def create_model(
+    name: str, *, task: str | None = None, num_classes: int | None = None, **keywords: Any
+) -> WaveMixLite:
+    """A network by name.
+
+    Args:
+        name: a size D/N [ffX] [mulY], as the paper writes them ("128/7", "256/16 ff512 mul3"), or a row of
+            the paper's tables ("cifar10 64/6"; all are in `paper_rows()`).
+        task: "classification" or "segmentation"; of a row, what differs from it.
+        num_classes: classes told apart; of a row, what differs from it.
+        **keywords: any other field of `ModelConfig`.
+
+    Raises:
+        ValueError: an unknown name, or a keyword or value that is not allowed.
+    """
+    given = {"task": task, "num_classes": num_classes}
+    keywords |= {key: value for key, value in given.items() if value is not None}
+    try:
+        named: dict[str, Any] = parse_size(name)
+    except ValueError:
+        rows = paper_rows()
+        if name not in rows:
+            known = [*rows, *(row.partition(" ")[2] for row in rows)]
+            raise ValueError(
+                f"unknown model {name!r}{suggest(name, known)}; write a size D/N [ffX] [mulY], for example "
+                "'256/16 ff512 mul3', or the name of a row of paper.yaml"
+            ) from None
+        named = rows[name].config.to_dict()
+    return build_model(ModelConfig.from_dict(named | keywords))
+
+
+def build_model(config: ModelConfig) -> WaveMixLite:
+    """The network that `config` fixes, freshly initialised with PyTorch's defaults."""
+    return WaveMixLite(config)
