@@ -7,6 +7,8 @@ allows random access. To add a dataset: write ``read(source) -> Listing`` in a f
 
 from __future__ import annotations
 
+import errno
+
 from pipeline.datasets import (
     cifar,
     cityscapes,
@@ -70,6 +72,8 @@ def read(name: str, source: Source) -> Listing:
     try:
         listing = reader.read(source)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise UserError(f"{source.root}: cannot be read: {error}; mend the file or its permissions") from None
     if not listing.splits.get("train"):
         raise UserError(f"{source.root}: no image to train on; {reader.files}")

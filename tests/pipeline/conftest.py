@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from workshop import Workshop
+from tests.pipeline.workshop import Workshop
 
 
 @pytest.fixture

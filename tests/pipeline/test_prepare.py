@@ -13,7 +13,7 @@ import pytest
 import torch
 import webdataset
 from PIL import Image
-from workshop import Workshop, encoded, noise, png
+from tests.pipeline.workshop import Workshop, encoded, noise, png
 
 from pipeline.datasets import files
 from pipeline.errors import UserError

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from workshop import encoded, noise, png
+from tests.pipeline.workshop import encoded, noise, png
 
 from pipeline.resize import CorruptImageError, Resizer, box_resize, crop_box, decode_mask, resize_mask
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 import webdataset
 from PIL import Image
-from workshop import Workshop, noise
+from tests.pipeline.workshop import Workshop, noise
 
-from pipeline.shards import ShardWriter, encode_image, members, sample_stride, sha256_of
+from pipeline.shards import ShardWriter, encode_image, members, sample_stride
+from pipeline.storage import Storage
 
 
 def write(path: Path, encoding: str, channels: int = 3, segmentation: bool = False) -> list[tuple[Any, Any]]:
@@ -24,8 +26,9 @@ def write(path: Path, encoding: str, channels: int = 3, segmentation: bool = Fal
             target: Any = noise(6, 10, 1, seed=key) if segmentation else key * 100
             writer.add(key, members(encode_image(image, encoding, 95), target, encoding))
             samples.append((image, target))
-    assert writer.shard().bytes == path.stat().st_size
-    assert writer.shard().sha256 == sha256_of(path)
+    shard = writer.shard(path.name)
+    assert shard.bytes == path.stat().st_size
+    assert shard.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     return samples
 
 
@@ -75,16 +78,16 @@ def test_members_carry_no_time_and_no_owner(tmp_path: Path) -> None:
             assert (member.mtime, member.uid, member.gid, member.uname, member.gname) == (0, 0, 0, "", "")
 
 
-def test_a_shard_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    def fail() -> None:
-        with ShardWriter(tmp_path / "a.tar") as writer:
-            writer.add(0, [("cls", b"1")])
-            assert not (tmp_path / "a.tar").exists()
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert list(tmp_path.iterdir()) == []
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    with storage.writing("folder/whole") as path:
+        path.write_bytes(b"x")
+        assert not (tmp_path / "folder/whole").exists()
+    assert storage.read("folder/whole") == b"x"
+    with pytest.raises(OSError, match="disk"), storage.writing("folder/half") as path:
+        path.write_bytes(b"x")
+        raise OSError("disk")
+    assert storage.names() == ["folder/whole"]
 
 
 def test_prepared_digits_are_read_by_stock_webdataset(workshop: Workshop) -> None:

@@ -27,11 +27,22 @@ class Workshop:
         self.raw = folder / "raw"
         self.raw.mkdir()
 
-    def params(self, workers: int = 1, **dataset: Any) -> Params:
+    def params(
+        self, workers: int = 1, engine: str = "local", output: str | None = None, **dataset: Any
+    ) -> Params:
+        """params.yaml with the one dataset; ``dataset`` overrides its entry."""
         entry = {"reader": "image_folder", "sizes": [[8, 8]], **dataset}
-        machine = {"workers": workers, "roots": {"own": str(self.raw)}}
-        model = {"dim": 8, "depth": 1}
-        return parse_params({"data": "own", "datasets": {"own": entry}, "model": model, "machine": machine})
+        roots = {"own": str(self.raw)}
+        machine = {"workers": workers, "roots": roots, "engine": engine, "output": output}
+        return parse_params(
+            {
+                "data": "own",
+                "datasets": {"own": entry},
+                "model": {"dim": 8, "depth": 1},
+                "train": {"phases": [{"optimizer": "adamw", "epochs": 1}]},
+                "machine": machine,
+            }
+        )
 
     def prepare(self, params: Params | None = None, **dataset: Any) -> list[Manifest]:
         """Fingerprint and prepare: the manifest of each size."""

@@ -15,14 +15,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
-from test_files import tar_of, zip_of
-from workshop import encoded, noise, png
+from tests.pipeline.datasets.test_files import tar_of, zip_of
+from tests.pipeline.workshop import encoded, noise, png
 
 from pipeline.datasets.listing import Listing, Row
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from workshop import Workshop
+    from tests.pipeline.workshop import Workshop
 
 Pixels = NDArray[np.uint8]
 
