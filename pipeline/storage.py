@@ -6,10 +6,10 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import fsspec
 
@@ -64,14 +64,19 @@ class Storage:
             finally:
                 partial.unlink(missing_ok=True)
 
+    def opening(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """The content of ``name`` as a stream."""
+        filesystem, path = self._resolve(name)
+        return cast(AbstractContextManager[IO[bytes]], filesystem.open(path, "rb"))
+
     def holds(self, name: str, length: int, sha256: str) -> bool:
         """Whether ``name`` is there with this length and hash."""
         filesystem, path = self._resolve(name)
         try:
             if filesystem.size(path) != length:
                 return False
-            with filesystem.open(path, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+            with self.opening(name) as stream:
+                return _sha256(stream) == sha256
         except FileNotFoundError:
             return False
 
@@ -95,6 +100,13 @@ class Storage:
         filesystem, path = fsspec.core.url_to_fs(self.place(name) if name else self.location)
         filesystem.invalidate_cache()  # other processes write here too
         return filesystem, path
+
+
+def _sha256(stream: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 22):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -13,13 +13,13 @@ import pytest
 import torch
 import webdataset
 from PIL import Image
-from tests.pipeline.workshop import Workshop, encoded, noise, png
 
 from pipeline.datasets import files
 from pipeline.errors import UserError
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.paths import fingerprint_file
 from pipeline.resize import box_resize
+from tests.pipeline.workshop import Workshop, encoded, noise, png
 
 
 def stored(workshop: Workshop, manifest: Manifest, split: str = "train", decoder: str = "rgb8") -> list[Any]:

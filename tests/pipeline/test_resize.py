@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from tests.pipeline.workshop import encoded, noise, png
 
 from pipeline.resize import CorruptImageError, Resizer, box_resize, crop_box, decode_mask, resize_mask
+from tests.pipeline.workshop import encoded, noise, png
 
 Pixels = NDArray[np.uint8]
 RGB = Resizer(3, "box", "squash")

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import webdataset
 from PIL import Image
-from tests.pipeline.workshop import Workshop, noise
 
 from pipeline.shards import ShardWriter, encode_image, members, sample_stride
 from pipeline.storage import Storage
+from tests.pipeline.workshop import Workshop, noise
 
 
 def write(path: Path, encoding: str, channels: int = 3, segmentation: bool = False) -> list[tuple[Any, Any]]:
@@ -84,9 +84,14 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         path.write_bytes(b"x")
         assert not (tmp_path / "folder/whole").exists()
     assert storage.read("folder/whole") == b"x"
-    with pytest.raises(OSError, match="disk"), storage.writing("folder/half") as path:
-        path.write_bytes(b"x")
-        raise OSError("disk")
+
+    def fail() -> None:
+        with storage.writing("folder/half") as path:
+            path.write_bytes(b"x")
+            raise OSError("disk")
+
+    with pytest.raises(OSError, match="disk"):
+        fail()
     assert storage.names() == ["folder/whole"]
 
 

@@ -15,11 +15,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
-from tests.pipeline.datasets.test_files import tar_of, zip_of
-from tests.pipeline.workshop import encoded, noise, png
 
 from pipeline.datasets.listing import Listing, Row
 from pipeline.errors import UserError
+from tests.pipeline.datasets.test_files import tar_of, zip_of
+from tests.pipeline.workshop import encoded, noise, png
 
 if TYPE_CHECKING:
     from tests.pipeline.workshop import Workshop
