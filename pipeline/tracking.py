@@ -206,7 +206,9 @@ class Tracker:
             name for name, _ in ([self._failed_job] if self._failed_job else []) + list(self._jobs.queue)
         ]
         if points := len(self._read_points()) - self._sent:
-            kept = repository_root() / ".work/unsent" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.jsonl"
+            kept = (
+                repository_root() / ".work/unsent" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.jsonl"
+            )
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self._points, kept)
             missing.insert(0, f"{points} points, kept in {kept}")

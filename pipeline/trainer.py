@@ -198,7 +198,9 @@ class Trainer:
                 progress.epoch += 1
                 progress.batch = 0
                 self._save()
-            if progress.step >= span.last or progress.epochs_without_better >= (phase.patience or sys.maxsize):
+            if progress.step >= span.last or progress.epochs_without_better >= (
+                phase.patience or sys.maxsize
+            ):
                 return
             self.model.train()
             self.epoch_started, self.first_sample = time.monotonic(), self.loader.samples_in(progress.batch)

@@ -11,8 +11,7 @@ import torch
 from pipeline.errors import UserError
 from pipeline.loader import MemoryLoader, Samples, epoch_order, evaluation_batches, load_samples, rank_slice
 from pipeline.manifest import FILE_NAME, read_manifest
-
-from .conftest import draw, write_shards
+from tests.pipeline.toy import draw, write_shards
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation"])

@@ -69,7 +69,9 @@ def test_a_run_cut_off_anywhere_ends_with_the_same_weights(
             raise Interrupted
         step(self, *arguments)
 
-    always = params.model_copy(update={"machine": params.machine.model_copy(update={"checkpoint_seconds": 0.0})})
+    always = params.model_copy(
+        update={"machine": params.machine.model_copy(update={"checkpoint_seconds": 0.0})}
+    )
     monkeypatch.setattr(Trainer, "_step", cut)
     with pytest.raises(Interrupted):
         run(always)
@@ -105,7 +107,9 @@ def wait_for_checkpoint(process: subprocess.Popen[str]) -> None:
 
 def test_killed_and_asked_to_stop_it_goes_on_from_there(toy: Callable[..., Params]) -> None:
     params = toy(phases=[{"optimizer": "adamw", "epochs": 60}])
-    often = params.model_copy(update={"machine": params.machine.model_copy(update={"checkpoint_seconds": 0.0})})
+    often = params.model_copy(
+        update={"machine": params.machine.model_copy(update={"checkpoint_seconds": 0.0})}
+    )
     write_params(often)
     killed = start()
     wait_for_checkpoint(killed)
@@ -216,7 +220,11 @@ def test_a_phase_can_start_from_the_best_weights(toy: Callable[..., Params]) -> 
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [
-        ("train", {"batch_size": 51, "phases": [{"optimizer": "adamw", "epochs": 1}]}, "the train split has 50 samples"),
+        (
+            "train",
+            {"batch_size": 51, "phases": [{"optimizer": "adamw", "epochs": 1}]},
+            "the train split has 50 samples",
+        ),
         ("model", {"dim": 10, "depth": 1}, "params.yaml: model: .*dim"),
         ("model", {"dim": 8, "depth": 1, "levels": 9}, "params.yaml: model: .*levels"),
         ("model", {"dim": 8, "depth": 1, "wavelet": "harr"}, "params.yaml: model: .*haar"),
