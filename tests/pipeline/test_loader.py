@@ -97,7 +97,7 @@ def test_a_shard_that_lost_samples_but_not_length_is_named(tmp_path: Path) -> No
 def test_a_folder_without_its_manifest_is_refused(tmp_path: Path) -> None:
     write_shards(tmp_path / "shards")
     (tmp_path / "shards" / FILE_NAME).unlink()
-    with pytest.raises(UserError, match="no manifest.json, so the shards are not whole"):
+    with pytest.raises(UserError, match=r"no manifest\.json, so the shards are not whole"):
         read_manifest(tmp_path / "shards")
 
 

@@ -16,7 +16,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline import trainer as trainer_module
 from pipeline.checkpoint import Trained, load_trained
 from pipeline.errors import UserError
 from pipeline.params import Params
@@ -199,7 +198,7 @@ def test_a_full_disk_costs_a_checkpoint_not_the_training(
 
 
 def test_patience_ends_a_phase(toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_module.torch.optim.AdamW, "step", lambda *_, **__: None)
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_, **__: None)
     phases = [{"optimizer": "adamw", "epochs": 50, "patience": 2}, {"optimizer": "adamw", "epochs": 1}]
     run(toy(phases=phases))
     assert 3 <= len(CURVES.read_text().splitlines()) - 1 < 15
