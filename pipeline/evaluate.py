@@ -29,6 +29,8 @@ from pipeline.manifest import Manifest, read_manifest
 from pipeline.metrics import Classification, Metrics
 from pipeline.params import Params
 from pipeline.paths import shards_folder, work_folder
+from pipeline.pictures import encode_png
+from pipeline.registry import log_model
 from pipeline.tasks import measure, task_of
 
 PER_CLASS_METRICS = 50
@@ -80,7 +82,7 @@ def evaluate(params: Params, checkpoint: Path, out: Path) -> tuple[Trained, Meas
     if accelerator.is_main_process:
         drawn = draw(chosen, manifest)
         write(out, trained, measured, chosen, manifest.class_names, drawn)
-        _log(params, trained, measured, chosen, manifest.class_names, out)
+        _log(params, checkpoint, trained, measured, chosen, out)
     return trained, chosen
 
 
@@ -216,13 +218,13 @@ def write(
 
 def _log(
     params: Params,
+    checkpoint: Path,
     trained: Trained,
     measured: Mapping[str, Measured],
     chosen: Measured,
-    class_names: list[str],
     out: Path,
 ) -> None:
-    """The figures and files as part of the run that trained the network."""
+    """The figures, the files and the network itself as part of the run that trained it."""
     work = work_folder("evaluate", trained.run_id or "unknown")
     tracker = tracking.Tracker(tracking.tracking_uri(params), params.data, work)
     tracker.start(run_id=trained.run_id, name=tracking.run_name(params), tags=tracking.source_tags())
@@ -235,14 +237,20 @@ def _log(
     }
     logged["evaluate/images_per_second"] = chosen.samples / max(chosen.seconds, 1e-9)
     figure = "iou" if trained.task == "segmentation" else "recall"
-    if len(class_names) <= PER_CLASS_METRICS:
-        rows = zip(class_names, chosen.metrics.per_class(), strict=True)
+    if len(trained.class_names) <= PER_CLASS_METRICS:
+        rows = zip(trained.class_names, chosen.metrics.per_class(), strict=True)
         per_class = {f"class_{figure}/{_metric_name(name)}": getattr(row, figure) for name, row in rows}
         logged |= {name: value for name, value in per_class.items() if math.isfinite(value)}
     tracker.log_metrics(logged, trained.step)
     for path in (out / "metrics.json", out / "per_class.csv", out / "confusion.csv", out / "evaluate"):
         tracker.log_artifact(path, "evaluate")
+    images = [encode_png(example.image) for example in chosen.examples.spread[:2]]
+    said: list[str] = []
+    tracker.submit(
+        "model", lambda store, run_id: said.append(log_model(store, run_id, checkpoint, trained, images))
+    )
     tracker.finish()
+    print(*said, sep="\n")
 
 
 def _metric_name(name: str) -> str:

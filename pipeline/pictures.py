@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from PIL.Image import Image as PillowImage
+from PIL.Image import fromarray
 
 from pipeline.figures import BLUE, ORANGE, new_figure, shorten, styled
 from pipeline.manifest import IGNORE
@@ -143,6 +146,19 @@ def default_palette(count: int) -> list[tuple[int, int, int]]:
     rows = [(hue, (0.75, 0.5, 0.9)[i % 3], (0.85, 0.65, 0.5)[i // 3 % 3]) for i, hue in enumerate(hues)]
     colours = (255 * hsv_to_rgb(np.array(rows).reshape(-1, 3))).round().astype(int)
     return [(int(r), int(g), int(b)) for r, g, b in colours]
+
+
+def encode_png(pixels: Image) -> bytes:
+    """uint8 (H, W[, C]), C = 1 or 3, as a PNG file."""
+    flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    return pillow_png(fromarray(flat))
+
+
+def pillow_png(image: PillowImage) -> bytes:
+    """A Pillow image as a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def _image_grid(images: Sequence[Image], title: str, caption: float) -> tuple[Figure, npt.NDArray[Any]]:
