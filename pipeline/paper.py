@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 
 from pipeline.errors import UserError, did_you_mean
 from pipeline.params import ModelParams, load_params, parse_params
@@ -53,6 +54,25 @@ def find_row(name: str) -> PaperRow:
     return rows[name]
 
 
+def describe_row(row: PaperRow) -> str:
+    """The row in words and figures, several lines."""
+    height, width = row.image_size
+    model = ", ".join(f"{key} {value}" for key, value in model_params(row).items() if value is not None)
+    printed = f", printed as {row.printed_parameters}" if row.printed_parameters else ""
+    lines = [
+        row.name,
+        f"  data        {row.dataset}, {height}x{width}",
+        f"  model       {model}",
+        f"  parameters  {row.parameters:,}{printed}",
+    ]
+    for reported in row.reported:
+        figures = (
+            f"{key} {value}" for key, value in reported.items() if key != "table" and value is not None
+        )
+        lines.append(f"  table {reported['table']}     {', '.join(figures)}")
+    return "\n".join([*lines, *(f"  note        {note}" for note in row.notes)])
+
+
 RECIPE = [
     {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, "epochs": 130, "patience": 10},
     {"optimizer": "sgd", "lr": 1e-3, "momentum": 0.9, "epochs": 20, "reload_best": True},
@@ -76,11 +96,8 @@ def use(row: PaperRow, path: Path = Path("params.yaml"), recipe: bool = False) -
             f"{path}: no data set {row.dataset!r} under datasets:, there are {', '.join(params.datasets)}; "
             "add it there (README, 'Your own data'), then run this again"
         )
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 10_000
-    text = path.read_text(encoding="utf-8")
-    document = yaml.load(text)
+    yaml = _round_trip_yaml()
+    document = yaml.load(path.read_text(encoding="utf-8"))
     changes: list[str] = []
     _set(document, "data", row.dataset, changes)
     defaults = ModelParams(dim=4, depth=1).model_dump()
@@ -96,13 +113,33 @@ def use(row: PaperRow, path: Path = Path("params.yaml"), recipe: bool = False) -
     if list(sizes[0]) != size or document["train"].get("size") is not None:
         _set(document["train"], "size", size, changes, "train.")
     if recipe:
-        _set(document["train"], "phases", RECIPE, changes, "train.")
+        document["train"]["phases"] = [_in_one_line(phase) for phase in RECIPE]
+        changes.append("train.phases: the paper's, AdamW then SGD")
     buffer = io.StringIO()
     yaml.dump(document, buffer)
     parse_params(YAML(typ="safe").load(buffer.getvalue()), str(path))
     if changes:
         path.write_text(buffer.getvalue(), encoding="utf-8")
     return changes
+
+
+def _round_trip_yaml() -> YAML:
+    """A reader and writer of YAML that keeps comments, quotes and the word null."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 10_000
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
+
+
+def _in_one_line(values: dict[str, Any]) -> CommentedMap:
+    """``values`` written as ``{key: value, ...}``."""
+    line = CommentedMap(values)
+    line.fa.set_flow_style()
+    return line
 
 
 def _set(section: Any, key: str, value: Any, changes: list[str], prefix: str = "") -> None:

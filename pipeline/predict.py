@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import glob
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -190,9 +191,9 @@ def find_images(named: Iterable[str]) -> list[Path]:
         elif path.exists():
             images = [path]
         else:
-            base = Path(path.anchor) if path.is_absolute() else Path()
-            pattern = str(path.relative_to(base))
-            images = sorted(file for file in base.glob(pattern) if file.is_file())
+            # not Path.glob, which refuses patterns that start at the root
+            matches = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207
+            images = sorted(file for file in matches if file.is_file())
             if not images:
                 raise UserError(f"{name}: no such file or folder, and no file matches it as a pattern")
         found += images
