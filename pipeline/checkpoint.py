@@ -107,10 +107,7 @@ def load_trained(folder: Path) -> tuple[wavemix.WaveMixLite, Trained]:
     if not path.exists():
         raise UserError(f"{folder}: no trained network here (no training.json); run `uv run dvc repro`")
     try:
-        config = wavemix.ModelConfig.from_dict(json.loads((folder / "config.json").read_bytes()))
-        model = wavemix.build_model(config)
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-        return model.eval(), Trained.model_validate_json(path.read_bytes())
+        return wavemix.load(folder).eval(), Trained.model_validate_json(path.read_bytes())
     except (ValidationError, ValueError, OSError, SafetensorError) as error:
         raise UserError(f"{folder}: not a whole trained network: {error}") from None
 
