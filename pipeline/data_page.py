@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from pipeline import figures, pictures
 from pipeline.loader import Decoded, read_shard
-from pipeline.manifest import Manifest
+from pipeline.manifest import Manifest, RawSize
 from pipeline.page import table
 
 MOST_LEFT_OUT = 20
@@ -43,12 +43,14 @@ def data_text(manifest: Manifest) -> str:
             f"{split.samples:,}",
             len(split.shards),
             f"{sum(shard.bytes for shard in split.shards) / 1e6:,.1f}",
+            f"{split.raw_bytes / 1e6:,.1f}",
+            f"{_range(split.raw_height)} x {_range(split.raw_width)}",
             len(split.left_out),
         )
         for name, split in manifest.splits.items()
     ]
     text = table(["data", manifest.dataset], summary)
-    text += "\n" + table(["split", "samples", "shards", "MB", "left out"], splits)
+    text += "\n" + table(["split", "samples", "shards", "MB", "raw MB", "raw height x width", "left out"], splits)
     left_out = [(name, file) for name, split in manifest.splits.items() for file in split.left_out]
     if left_out:
         rows = [(name, file.name, file.reason) for name, file in left_out[:MOST_LEFT_OUT]]
@@ -56,6 +58,13 @@ def data_text(manifest: Manifest) -> str:
         if len(left_out) > MOST_LEFT_OUT:
             text += f"\n… and {len(left_out) - MOST_LEFT_OUT} more; the manifest names them all.\n"
     return text
+
+
+def _range(size: RawSize | None) -> str:
+    """``100 to 500``, or the one size that all have."""
+    if size is None:
+        return "–"
+    return str(size.min) if size.min == size.max else f"{size.min} to {size.max}"
 
 
 def _samples(folder: Path, manifest: Manifest) -> Figure:
