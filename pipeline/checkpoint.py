@@ -39,6 +39,8 @@ class Trained(BaseModel):
     palette: list[tuple[int, int, int]] | None
     size: tuple[int, int]
     channels: int
+    filter: str
+    geometry: str
     mean: list[float]
     std: list[float]
     parameters: int
@@ -68,7 +70,19 @@ def describe(
         metric=metric,
         value=value,
         run_id=run_id,
-        **manifest.model_dump(include={"task", "class_names", "palette", "size", "channels", "mean", "std"}),
+        **manifest.model_dump(
+            include={
+                "task",
+                "class_names",
+                "palette",
+                "size",
+                "channels",
+                "filter",
+                "geometry",
+                "mean",
+                "std",
+            }
+        ),
     )
 
 

@@ -94,6 +94,7 @@ class Tracker:
         self.run_id: str | None = None
         self._jobs: queue.Queue[tuple[str, Callable[[Any, str], None]]] = queue.Queue()
         self._failed_job: tuple[str, Callable[[Any, str], None]] | None = None
+        self._refused: list[str] = []
         self._client: Any = None
         self._monitor: Any = None
         self._warned = False
@@ -286,9 +287,19 @@ class Tracker:
         self._client = client
 
     def _send_jobs(self) -> None:
+        from mlflow.exceptions import MlflowException
+
         while self._failed_job or not self._jobs.empty():
             self._failed_job = self._failed_job or self._jobs.get()
-            self._failed_job[1](self._client, self._run)
+            name, job = self._failed_job
+            try:
+                job(self._client, self._run)
+            except (FileNotFoundError, MlflowException) as error:
+                # What the store refuses it will refuse again; only a store that does not answer is asked again.
+                if isinstance(error, MlflowException) and error.get_http_status_code() >= 500:
+                    raise
+                self._refused.append(name)
+                print(f"warning: MLflow refused {name}: {str(error).splitlines()[0]}")
             self._failed_job = None
 
     def _send_points(self) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from pipeline.params import Params
+from tests.pipeline.experiment import make_experiment
 from tests.pipeline.toy import toy_params, write_shards
 from tests.pipeline.workshop import Workshop
 
@@ -42,7 +44,25 @@ def toy(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> C
         folder = tmp_path / "data/shards/toy/8x12"
         if not folder.exists():
             write_shards(folder, task)
+        Path("params.yaml").touch()
         settings = {"batch_size": 16, "phases": [{"optimizer": "adamw", "epochs": 2}], "amp": "off", **train}
         return toy_params(train=settings)
 
     return make
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Params]:
+    """``experiment(task, run=..., splits=...)`` makes one in a fresh working folder and returns its params."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return lambda task, **options: make_experiment(tmp_path, task, **{"run": False, **options})
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny tensors are slower on many threads, and the cores are shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
