@@ -31,7 +31,7 @@ def test_the_committed_params_are_valid_and_read_as_dvc_reads_them() -> None:
 def changed(path: str, value: Any) -> dict[str, Any]:
     values = copy.deepcopy(ours())
     *sections, key = path.split("/")
-    section = values
+    section: Any = values
     for name in sections:
         section = section[int(name)] if name.isdigit() else section[name]
     section[key] = value
