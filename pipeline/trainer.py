@@ -20,6 +20,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -39,7 +40,9 @@ from pipeline.tracking import Tracker
 DEVICE_SHARE = 1 / 3
 """Part of a GPU's memory that the training split may take under ``machine.cache: auto``."""
 LOG_SECONDS = 5.0
-"""Between two points of the training loss."""
+"""Between two updates of the loss beside the progress bar."""
+STOP_STEPS = 8
+"""Between two times that several processes ask one another whether a signal came."""
 
 
 class Stopped(Exception):
@@ -128,6 +131,12 @@ class Trainer:
                 f"train.batch_size: got {self.settings.batch_size}, the train split has {split.samples} samples; "
                 "allowed: 2 to that"
             )
+        if 0 < split.samples % self.settings.batch_size < self.world_size:
+            raise UserError(
+                f"train.batch_size: got {self.settings.batch_size}, so the last batch of an epoch has "
+                f"{split.samples % self.settings.batch_size} samples for {self.world_size} processes; "
+                "allowed: one that leaves each process a sample"
+            )
         samples = load_samples(self.folder, self.manifest, "train")
         cache = self.params.machine.cache
         if self.device.type == "cuda" and cache == "auto":
@@ -162,6 +171,7 @@ class Trainer:
                     progress.epochs_without_better = 0
                 if progress.batch > 0:
                     self._validate()
+        self.accelerator.wait_for_everyone()
         return Trained.model_validate_json((self.best_folder / "training.json").read_bytes())
 
     def _progress_bar(self) -> tqdm[Any]:
@@ -246,11 +256,20 @@ class Trainer:
             self.logged_at = now
             self._check_finite()
             self.bar.set_postfix(epoch=self.progress.epoch, loss=f"{self._mean_loss():.4f}")
-        if self.stop.received:
+        if self._asked_to_stop():
             self._save()
-            raise Stopped(self.stop.received)
+            raise Stopped(self.stop.received or signal.SIGTERM)
         if now - self.saved_at > self.params.machine.checkpoint_seconds:
             self._save()
+
+    def _asked_to_stop(self) -> bool:
+        """Whether a signal came to any process; all of them learn of it at the same step."""
+        if self.world_size == 1:
+            return self.stop.received is not None
+        if self.progress.step % STOP_STEPS > 0:
+            return False
+        asked = torch.tensor(float(self.stop.received is not None), device=self.device)
+        return bool(self.accelerator.reduce(asked, reduction="sum") > 0)
 
     def _mean_loss(self) -> float:
         return float(self.sums[0] / self.sums[1].clamp(min=1))
@@ -268,6 +287,10 @@ class Trainer:
         self._check_finite()
         progress, started = self.progress, time.monotonic()
         network = self.evaluated.eval()
+        if self.world_size > 1:
+            # Each process has batch statistics of its own; the first one's are validated, and kept.
+            for buffer in network.buffers():
+                buffer.copy_(broadcast(buffer))
         batches = evaluation_batches(
             self.folder, self.manifest, "val", self.settings.batch_size, self.rank, self.world_size
         )
