@@ -179,9 +179,10 @@ class _Tally:
         self.widths.append(size[1])
 
     def add_pixels(self, i: int, image: Pixels) -> None:
-        values = image.reshape(-1, image.shape[-1]).astype(np.int64)
-        self.sums[i] += values.sum(axis=0)
-        self.squares[i] += (values * values).sum(axis=0)
+        channels = image.shape[-1]
+        squares = cv2.multiply(image, image, dtype=cv2.CV_16U)  # 255 * 255 fits
+        self.sums[i] += np.asarray(cv2.sumElems(image)[:channels], np.int64)
+        self.squares[i] += np.asarray(cv2.sumElems(squares)[:channels], np.int64)
 
     def result(self, shards: list[Shard]) -> Result:
         classes = self.unit.classes
