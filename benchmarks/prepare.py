@@ -15,7 +15,6 @@ import argparse
 import io
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import tempfile
@@ -32,7 +31,7 @@ from pipeline.convert import Unit, convert
 from pipeline.datasets.cityscapes import labels
 from pipeline.datasets.files import Blob
 from pipeline.datasets.listing import Sample
-from pipeline.engines import run_local
+from pipeline.engines import available_cores, run_local
 from pipeline.params import DatasetParams
 from pipeline.resize import Resizer
 from pipeline.shards import encode_image
@@ -104,10 +103,7 @@ def _resizer(filter_name: str, files: list[Path]) -> Round:
 def _whole(filter_name: str, files: list[Path]) -> Round:
     def run() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            unit = _unit(files, folder, 0, ((SIDE, SIDE),), filter_name)
-            start = time.process_time()
-            convert(unit)
-            return time.process_time() - start
+            return _timed(_unit(files, folder, 0, ((SIDE, SIDE),), filter_name))
 
     return run
 
@@ -174,18 +170,20 @@ def _print_fidelity(files: list[Path]) -> None:
 
 
 def _print_scaling(files: list[Path]) -> None:
-    """Wall and CPU rates with 1 process and with one per core."""
+    """What a core does with 1 process at work and with one per core."""
     print()
-    for workers in (1, len(os.sched_getaffinity(0))):
+    for workers in (1, available_cores()):
         with tempfile.TemporaryDirectory() as folder:
-            parts = [files[i::8] for i in range(8)]
-            units = [_unit(part, folder, i, ((SIDE, SIDE),), "box") for i, part in enumerate(parts)]
-            before, start = _cpu_seconds(), time.perf_counter()
-            for _ in run_local(convert, units, workers):
-                pass
-            wall, cpu = time.perf_counter() - start, _cpu_seconds() - before
-        print(f"{workers} worker(s): {len(files) / wall:.0f} images per second, {len(files) / cpu:.0f} per CPU second "
-              "(starting the workers included)")  # fmt: skip
+            units = [_unit(files[i::8], folder, i, ((SIDE, SIDE),), "box") for i in range(8)]
+            seconds = sum(run_local(_timed, units, workers))
+        print(f"{workers} worker(s): {len(files) / seconds:.0f} images per CPU second")
+
+
+def _timed(unit: Unit) -> float:
+    """CPU seconds that `convert` takes: starting the process is not counted."""
+    start = time.process_time()
+    convert(unit)
+    return time.process_time() - start
 
 
 def _print_several_sizes(files: list[Path], rounds: int) -> None:
@@ -205,9 +203,7 @@ def _print_several_sizes(files: list[Path], rounds: int) -> None:
             for sizes, seconds in took.items():
                 unit = _unit([], folder, 0, sizes, "box", frames)
                 (Path(folder) / "records" / unit.record).unlink(missing_ok=True)
-                start = time.process_time()
-                convert(unit)
-                seconds.append(time.process_time() - start)
+                seconds.append(_timed(unit))
         one, both = took.values()
         ratio = statistics.median(b / a for a, b in zip(one, both, strict=True))
         print(f"\n2048x1024 PNG frames: 512x1024 alone {statistics.median(one) / len(files) * 1e3:.1f} ms of CPU a "
@@ -246,11 +242,6 @@ def _unit(
 
 def _blob(path: Path) -> Blob:
     return Blob(str(path), 0, path.stat().st_size)
-
-
-def _cpu_seconds() -> float:
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _arguments() -> argparse.Namespace:
