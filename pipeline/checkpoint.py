@@ -39,6 +39,8 @@ class Trained(BaseModel):
     palette: list[tuple[int, int, int]] | None
     size: tuple[int, int]
     channels: int
+    filter: str
+    geometry: str
     mean: list[float]
     std: list[float]
     parameters: int
@@ -68,7 +70,19 @@ def describe(
         metric=metric,
         value=value,
         run_id=run_id,
-        **manifest.model_dump(include={"task", "class_names", "palette", "size", "channels", "mean", "std"}),
+        **manifest.model_dump(
+            include={
+                "task",
+                "class_names",
+                "palette",
+                "size",
+                "channels",
+                "filter",
+                "geometry",
+                "mean",
+                "std",
+            }
+        ),
     )
 
 
@@ -93,10 +107,7 @@ def load_trained(folder: Path) -> tuple[wavemix.WaveMixLite, Trained]:
     if not path.exists():
         raise UserError(f"{folder}: no trained network here (no training.json); run `uv run dvc repro`")
     try:
-        config = wavemix.ModelConfig.from_dict(json.loads((folder / "config.json").read_bytes()))
-        model = wavemix.build_model(config)
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-        return model.eval(), Trained.model_validate_json(path.read_bytes())
+        return wavemix.load(folder).eval(), Trained.model_validate_json(path.read_bytes())
     except (ValidationError, ValueError, OSError, SafetensorError) as error:
         raise UserError(f"{folder}: not a whole trained network: {error}") from None
 
@@ -156,10 +167,6 @@ class StateFolder:
                 shutil.rmtree(folder)
         return None
 
-    def remove(self) -> None:
-        """Delete every checkpoint: the training is finished."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _saved(self) -> list[Path]:
         return sorted(self.folder.glob("step-" + "[0-9]" * 9))
 
@@ -177,10 +184,15 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what `flatten_optimizer` took."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        parameter, name = key.split(".", 1)
-        state.setdefault(int(parameter), {})[name] = value
+        number, name = key.split(".", 1)
+        parameter = parameters[int(number)]
+        if value.shape == parameter.shape:
+            # A fused step walks both through memory side by side: channels last must stay channels last.
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 

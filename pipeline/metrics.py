@@ -98,7 +98,8 @@ class Metrics(ABC):
         ]
 
     def _count_confusion(self, target: Tensor, prediction: Tensor, ignore: int | None) -> None:
-        """Add int64 ``target`` and ``prediction`` of equal shape to the confusion matrix."""
+        """Add ``target`` and ``prediction``, integers of equal shape, to the confusion matrix."""
+        target = target.long()
         cell = target * self.num_classes + prediction
         is_class = (target >= 0) & (target < self.num_classes)
         cell = torch.where(is_class, cell, self._cells + 1)
@@ -196,9 +197,12 @@ class Segmentation(Metrics):
 
         Args:
             logits: float (B, outputs, H, W); outputs beyond ``num_classes``, as the paper's void, never win.
-            target: int64 (B, H, W).
+            target: train ids, uint8 or int64 (B, H, W).
         """
-        prediction = logits.detach()[:, : self.num_classes].argmax(1)
+        self.count(target, logits.detach()[:, : self.num_classes].argmax(1))
+
+    def count(self, target: Tensor, prediction: Tensor) -> None:
+        """Count masks: ``target`` and ``prediction`` in train ids, uint8 or int64, of equal shape."""
         self._count_confusion(target, prediction, self.ignore)
 
     def compute(self) -> dict[str, float]:

@@ -141,6 +141,13 @@ class TrainParams(Section):
     """Decay of an exponential moving average of the weights, which is then what is validated and kept."""
 
 
+class EvaluateParams(Section):
+    """How a trained network is judged."""
+
+    flip: bool = False
+    """Average the logits of each image and of its mirror image."""
+
+
 class MachineParams(Section):
     """What only changes the machine, never the result: no DVC stage tracks it."""
 
@@ -171,6 +178,7 @@ class Params(Section):
     datasets: dict[str, DatasetParams]
     model: ModelParams
     train: TrainParams
+    evaluate: EvaluateParams = EvaluateParams()
     machine: MachineParams = MachineParams()
 
     @property

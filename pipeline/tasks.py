@@ -82,10 +82,12 @@ def measure(
     loss: Loss,
     device: torch.device,
     sum_over_ranks: Reduce | None = None,
+    look_on: Callable[[Batch, Tensor], None] | None = None,
 ) -> tuple[Metrics, Mean]:
     """The task's metrics and the mean loss over ``batches``, counted per batch and reduced over ranks once.
 
     ``forward`` takes what `normalise` gives and returns logits; the caller puts the network in evaluation mode.
+    ``look_on`` is shown every batch with its logits.
     """
     metrics = task_of(manifest).metrics(manifest.num_classes, device)
     mean_loss = Mean(device)
@@ -95,6 +97,8 @@ def measure(
         total, count = loss(logits, target)
         mean_loss.update(total / count.clamp(min=1), count)
         metrics.update(logits, target)
+        if look_on is not None:
+            look_on(batch, logits)
     if sum_over_ranks is not None:
         metrics.reduce(sum_over_ranks)
         mean_loss.reduce(sum_over_ranks)

@@ -1,0 +1,320 @@
+"""One page per experiment: what was run, on what data, how it went, and how it stands beside the paper."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import figures, tracking
+from pipeline.checkpoint import Trained
+from pipeline.data_page import data_figures, data_text
+from pipeline.errors import UserError
+from pipeline.figures import Curve
+from pipeline.manifest import Manifest, read_manifest
+from pipeline.page import escape, table, to_html
+from pipeline.paper import FIGURES, Comparison, compare, figure, tables
+from pipeline.params import Params, Phase
+from pipeline.paths import shards_folder, work_folder
+from pipeline.runs import Run, list_runs
+from wavemix import paper_rows
+
+MOST_RUNS = 30
+"""Runs in the page's list; `mlflow ui` shows them all."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that the page is made of; ``runs`` is None when the store does not answer."""
+
+    params: Params
+    trained: Trained
+    manifest: Manifest
+    metrics: Mapping[str, Any]
+    curves: Sequence[Mapping[str, float]]
+    runs: Sequence[Run] | None
+
+    @property
+    def metric(self) -> str:
+        """``top1`` or ``miou``."""
+        return self.trained.metric.removeprefix("val/")
+
+    @property
+    def split(self) -> str:
+        """The split that the headline is of."""
+        return "test" if "test" in self.metrics else "val"
+
+    @property
+    def run(self) -> Run | None:
+        """The run of this experiment, where the store has it."""
+        return next((run for run in self.runs or () if run.id == self.trained.run_id), None)
+
+
+def make_report(params: Params, checkpoint: Path, reports: Path) -> Path:
+    """Write ``report.html`` (one file, all in it) and ``report.md`` to ``reports``; returns the former's path.
+
+    Reads what the stages before left there, and the runs in the tracking store; logs page and data pictures
+    to the run.
+
+    Raises:
+        UserError: a stage before this one was not run.
+    """
+    experiment = read_experiment(params, checkpoint, reports)
+    folder = shards_folder(params.data, params.size)
+    for name, drawn in data_figures(folder, experiment.manifest).items():
+        figures.save(drawn, reports / "data" / f"{name}.png")
+    figures.save(figures.curves(curve_panels(experiment.curves)), reports / "data" / "curves.png")
+    markdown = write_markdown(experiment, reports)
+    (reports / "report.md").write_text(markdown, encoding="utf-8")
+    page = reports / "report.html"
+    page.write_text(to_html(markdown, _title(experiment), reports), encoding="utf-8")
+    _log(experiment, reports)
+    return page
+
+
+def read_experiment(params: Params, checkpoint: Path, reports: Path) -> Experiment:
+    """Gather what the stages before left.
+
+    Raises:
+        UserError: one of them was not run.
+    """
+    try:
+        trained = Trained.model_validate_json((checkpoint / "training.json").read_bytes())
+        metrics = json.loads((reports / "metrics.json").read_bytes())
+        with (reports / "curves.csv").open(newline="", encoding="utf-8") as file:
+            curves = [
+                {key: float(value or "nan") for key, value in row.items()} for row in csv.DictReader(file)
+            ]
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: missing; run `uv run dvc repro`") from None
+    uri = tracking.tracking_uri(params)
+    runs: list[Run] | None = None
+    try:
+        runs = list_runs(uri)
+    except UserError as error:
+        print(f"warning: {error}; the report goes without the other runs")
+    manifest = read_manifest(shards_folder(params.data, params.size))
+    return Experiment(params, trained, manifest, metrics, curves, runs)
+
+
+def curve_panels(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Curve]]:
+    """The columns of ``curves.csv`` as panels: train and val of one figure share one, times and sizes too."""
+    panels: dict[str, dict[str, Curve]] = {}
+    for column in rows[0] if rows else ():
+        if column in ("epoch", "step"):
+            continue
+        group, _, name = column.rpartition("/")
+        points = [(row["epoch"], row[column]) for row in rows if row[column] == row[column]]
+        panels.setdefault(_heading(name), {})[group or name] = points
+    return panels
+
+
+LABELS = {
+    **FIGURES,
+    "top5": "top-5",
+    "ece": "expected calibration error",
+    "peak_memory_gb": "peak memory, GB",
+    "peak_gpu_memory_gb": "peak GPU memory, GB",
+}
+
+
+def _label(name: str) -> str:
+    return LABELS.get(name, name.replace("_", " "))
+
+
+def _heading(name: str) -> str:
+    return _label(name)[0].upper() + _label(name)[1:]
+
+
+def _title(experiment: Experiment) -> str:
+    model = experiment.params.model
+    return f"WaveMix-Lite {model.dim}/{model.depth} on {experiment.params.data}"
+
+
+def write_markdown(experiment: Experiment, reports: Path) -> str:
+    """The page as Markdown; pictures relative to ``reports``."""
+    sections = [
+        f"# {escape(_title(experiment))}\n",
+        _headline(experiment),
+        "## What was run\n",
+        _setting(experiment),
+        "## Training\n",
+        "![Learning curves](data/curves.png)\n",
+        f"## Evaluation on {experiment.split}\n",
+        _evaluation(experiment, reports),
+        "## Data\n",
+        data_text(experiment.manifest),
+        "![Per class](data/histogram.png)\n",
+        "![Prepared samples](data/samples.png)\n",
+        "## Beside the paper\n",
+        _beside_paper(experiment),
+        "## All runs on this data\n",
+        _all_runs(experiment),
+        "## Look further\n",
+        _look_further(experiment),
+    ]
+    return "\n".join(sections)
+
+
+def _headline(experiment: Experiment) -> str:
+    values = experiment.metrics[experiment.split]
+    name = FIGURES[experiment.metric]
+    samples = experiment.manifest.split(experiment.split).samples
+    text = f"**{100 * values[experiment.metric]:.2f} % {name}** on {samples:,} {experiment.split} images, "
+    text += f"with {experiment.trained.parameters:,} parameters.\n"
+    if experiment.split == "val":
+        text += (
+            "\n> The same val images picked the checkpoint, so this figure flatters a little: "
+            f"{experiment.params.data} has no test split.\n"
+        )
+    return text
+
+
+def _setting(experiment: Experiment) -> str:
+    params, trained, run = experiment.params, experiment.trained, experiment.run
+    rows = [
+        ("model", _pairs(params.model.model_dump(exclude_defaults=True))),
+        ("parameters", f"{trained.parameters:,}"),
+        *((f"phase {i + 1}", _phase(phase)) for i, phase in enumerate(params.train.phases)),
+        ("training", _pairs(params.train.model_dump(exclude_defaults=True, exclude={"phases"}))),
+        ("best epoch", f"{trained.epoch} of {int(experiment.curves[-1]['epoch'])}, by {trained.metric}"),
+        ("run", trained.run_id or "not in the store"),
+    ]
+    if run is not None:
+        rows += [
+            (name, run.tags[key])
+            for name, key in (
+                ("name", "mlflow.runName"),
+                ("device", "device"),
+                ("amp", "amp"),
+                ("torch", "torch"),
+                ("git commit", "git.commit"),
+                ("uncommitted changes", "git.dirty"),
+                ("data hash", "data.hash"),
+            )
+            if key in run.tags
+        ]
+    return table(["", "setting"], [row for row in rows if row[1]])
+
+
+def _phase(phase: Phase) -> str:
+    """What was set, and the learning rate in any case."""
+    values = phase.model_dump(exclude_defaults=True, exclude={"optimizer", "lr"})
+    return f"{phase.optimizer}, lr {phase.lr:g}, {phase.schedule}; {_pairs(values)}"
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {_value(value)}" for key, value in values.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return _pairs({key: entry for key, entry in value.items() if entry is not None})
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _evaluation(experiment: Experiment, reports: Path) -> str:
+    splits = [split for split in ("val", "test") if split in experiment.metrics]
+    names = list(experiment.metrics[splits[0]])
+    rows = [
+        (_label(name), *(_figure(name, experiment.metrics[split].get(name)) for split in splits))
+        for name in names
+    ]
+    text = table(["", *splits], rows)
+    captions = {
+        "per_class": "Each class",
+        "confusion": "Confusion matrix",
+        "predictions": "Predictions",
+        "mistakes": "Worst mistakes",
+        "calibration": "Calibration",
+    }
+    for name, caption in captions.items():
+        if (reports / "evaluate" / f"{name}.png").exists():
+            text += f"\n![{caption}](evaluate/{name}.png)\n"
+    return text
+
+
+def _figure(name: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if name in ("loss", "ece") else f"{100 * value:.2f} %"
+
+
+def _beside_paper(experiment: Experiment) -> str:
+    if experiment.runs is None:
+        return "The tracking store did not answer, so there is nothing to compare with.\n"
+    found = compare(paper_rows().values(), experiment.runs)
+    if not found:
+        return (
+            "None of the runs in the store has the network and the data of a row of the paper. "
+            "`uv run wavemix paper list` shows the rows, `uv run wavemix paper use ROW` writes one into "
+            "params.yaml.\n"
+        )
+    header = ["tables", "row", "", "paper", "ours", "difference", "parameters", "what differs"]
+    text = table(header, (_comparison(entry) for entry in found))
+    notes = [f"- {escape(entry.row.name)}: {escape(note)}" for entry in found for note in entry.row.notes]
+    return text + ("\n" + "\n".join(notes) + "\n" if notes else "")
+
+
+def _comparison(entry: Comparison) -> list[str]:
+    name, value = figure(entry.row)
+    return [
+        tables(entry.row),
+        entry.row.name,
+        FIGURES[name],
+        f"{value:.2f}",
+        f"{entry.ours:.2f}",
+        f"{entry.difference:+.2f}",
+        f"{entry.row.parameters:,}",
+        "; ".join(entry.differs) or "nothing that the paper says",
+    ]
+
+
+def _all_runs(experiment: Experiment) -> str:
+    if experiment.runs is None:
+        return "The tracking store did not answer.\n"
+    runs = [run for run in experiment.runs if run.data == experiment.params.data]
+    rows = []
+    for run in runs[:MOST_RUNS]:
+        value = run.held_out(experiment.metric)
+        rows.append(
+            [
+                f"{run.name}{' (this one)' if run.id == experiment.trained.run_id else ''}",
+                f"{run.started:%Y-%m-%d %H:%M}",
+                run.status.lower(),
+                "–" if value is None else f"{100 * value:.2f}",
+                f"{run.metrics['parameters']:,.0f}" if "parameters" in run.metrics else "–",
+                f"{run.metrics['epoch']:.0f}" if "epoch" in run.metrics else "–",
+                run.tags.get("git.commit", "")[:8],
+            ]
+        )
+    header = ["run", "started (UTC)", "status", FIGURES[experiment.metric], "parameters", "epochs", "commit"]
+    more = f"\n… and {len(runs) - MOST_RUNS} more.\n" if len(runs) > MOST_RUNS else ""
+    return table(header, rows) + more
+
+
+def look_commands(params: Params) -> list[str]:
+    """Commands that show more of an experiment."""
+    return [
+        f"uv run mlflow ui --backend-store-uri {tracking.tracking_uri(params)}",
+        "uv run dvc plots show --open",
+        "uv run wavemix predict IMAGE_OR_FOLDER",
+    ]
+
+
+def _look_further(experiment: Experiment) -> str:
+    return "```\n" + "\n".join(look_commands(experiment.params)) + "\n```\n"
+
+
+def _log(experiment: Experiment, reports: Path) -> None:
+    """The page and the data's pictures as artifacts of the run."""
+    trained, params = experiment.trained, experiment.params
+    work = work_folder("report", trained.run_id or "unknown")
+    tracker = tracking.Tracker(tracking.tracking_uri(params), params.data, work)
+    tracker.start(run_id=trained.run_id, name=tracking.run_name(params))
+    tracker.log_artifact(reports / "report.html")
+    tracker.log_artifact(reports / "data", "data")
+    tracker.finish()

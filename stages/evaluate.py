@@ -1,0 +1,17 @@
+"""Measure the trained network on held-out images: ``python -m stages.evaluate``."""
+
+from pathlib import Path
+
+from pipeline.errors import run_stage
+from pipeline.evaluate import evaluate
+from pipeline.params import load_params
+
+
+def main() -> None:
+    trained, measured = evaluate(load_params(), Path("checkpoints/best"), Path("reports"))
+    name = trained.metric.removeprefix("val/")
+    print(f"{name} on {measured.samples:,} {measured.split} images: {measured.figures[name]:.4f}")
+
+
+if __name__ == "__main__":
+    run_stage(main)
