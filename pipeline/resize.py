@@ -78,7 +78,9 @@ class Resizer:
         box = crop_box((pixels.shape[0], pixels.shape[1]), size, self.geometry)
         left, top, right, bottom = box
         smaller = bottom - top < size[0] or right - left < size[1]
-        if self.filter == "box" or (self.filter == "fast" and smaller):
+        if (bottom - top, right - left) == size:
+            resized = pixels[top:bottom, left:right]
+        elif self.filter == "box" or (self.filter == "fast" and smaller):
             resized = box_resize(pixels[top:bottom, left:right], size)
         elif self.filter in ("area", "fast"):
             area = cv2.resize(pixels[top:bottom, left:right], size[::-1], interpolation=cv2.INTER_AREA)
