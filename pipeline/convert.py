@@ -6,6 +6,7 @@ however often, the bytes are the same. A unit that finds its shards whole does n
 
 from __future__ import annotations
 
+import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -91,6 +92,10 @@ def convert(unit: Unit) -> Result:
     tally = _Tally(unit)
     resizer = Resizer.of(params)
     with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # Pillow's, on odd metadata: it would tear up the progress bar
         paths = [stack.enter_context(unit.shards.writing(unit.shard(size))) for size in params.sizes]
         writers = [stack.enter_context(ShardWriter(path)) for path in paths]
         for key, sample in enumerate(unit.samples, unit.key):

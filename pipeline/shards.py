@@ -118,7 +118,12 @@ class ShardWriter:
 
     def shard(self, name: str | None = None) -> Shard:
         """What was written, to be called ``name`` (the file's own when None)."""
-        return Shard(name=name or self._path.name, samples=self.samples, bytes=self.bytes, sha256=self._hash.hexdigest())
+        return Shard(
+            name=name or self._path.name,
+            samples=self.samples,
+            bytes=self.bytes,
+            sha256=self._hash.hexdigest(),
+        )
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)
