@@ -60,6 +60,7 @@ class Progress:
     phase: int = 0
     phase_first: int = 0
     best: float | None = None
+    best_loss: float = 0.0
     best_epoch: int = 0
     best_step: int = 0
     epochs_without_better: int = 0
@@ -148,29 +149,32 @@ class Trainer:
             Stopped: a signal came; the state is saved.
             UserError: the loss was NaN or infinite; the last good state is kept.
         """
-        tensors = self._restore()
-        progress = self.progress
-        self.total_steps = self._planned_steps()
-        self.bar = tqdm(
-            total=self.total_steps * self.settings.batch_size,
-            initial=progress.step * self.settings.batch_size,
+        self.tracker = tracker
+        with StopSignal() as self.stop:
+            tensors = self._restore()
+            progress = self.progress
+            self.saved_at = self.logged_at = time.monotonic()
+            with self._progress_bar() as self.bar:
+                while progress.phase < len(self.settings.phases):
+                    self._run_phase(tensors.pop("optimizer", None))
+                    progress.phase += 1
+                    progress.phase_first = progress.step
+                    progress.epochs_without_better = 0
+                if progress.batch > 0:
+                    self._validate()
+        return Trained.model_validate_json((self.best_folder / "training.json").read_bytes())
+
+    def _progress_bar(self) -> tqdm[Any]:
+        batch_size, start = self.settings.batch_size, self.progress.step
+        return tqdm(
+            total=self._planned_steps() * batch_size,
+            initial=start * batch_size,
             unit="img",
             unit_scale=True,
             disable=self.rank > 0,
             dynamic_ncols=True,
             mininterval=0.2 if sys.stderr.isatty() else 30.0,
         )
-        self.tracker = tracker
-        self.saved_at = self.logged_at = time.monotonic()
-        with StopSignal() as self.stop, self.bar:
-            while progress.phase < len(self.settings.phases):
-                self._run_phase(tensors.pop("optimizer", None))
-                progress.phase += 1
-                progress.phase_first = progress.step
-                progress.epochs_without_better = 0
-            if progress.best_step != progress.step and progress.batch > 0:
-                self._validate()
-        return Trained.model_validate_json((self.best_folder / "training.json").read_bytes())
 
     def _planned_steps(self) -> int:
         """Steps up to the end, as far as they are known: a phase with patience may end earlier."""
@@ -292,9 +296,12 @@ class Trainer:
             name: gigabytes,
         }
         value = figures[self.task.metric]
-        better = progress.best is None or value > progress.best
+        # Of equal figures, as few images give, the one with the lower loss is the better.
+        rank = (value, -row["val/loss"])
+        better = progress.best is None or rank > (progress.best, -progress.best_loss)
         if better:
-            progress.best, progress.best_epoch, progress.best_step = value, progress.epoch + 1, progress.step
+            progress.best, progress.best_loss = value, row["val/loss"]
+            progress.best_epoch, progress.best_step = progress.epoch + 1, progress.step
             progress.epochs_without_better = 0
             self._keep_best()
         else:

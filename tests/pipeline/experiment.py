@@ -54,7 +54,7 @@ def write_toy_shards(folder: Path, task: str, splits: dict[str, int]) -> Manifes
                         histogram += np.bincount(target[target != IGNORE], minlength=len(CLASSES))
                         ignored += int((target == IGNORE).sum())
                     writer.add(key, members(encode_image(image, "raw", 95), target, "raw"))
-            shards.append(writer.shard())
+            shards.append(writer.shard(f"{split}-{index:06d}.tar"))
         written[split] = Split(
             samples=count, shards=shards, histogram=histogram.tolist(), ignored_pixels=ignored
         )
