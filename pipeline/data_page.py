@@ -50,7 +50,9 @@ def data_text(manifest: Manifest) -> str:
         for name, split in manifest.splits.items()
     ]
     text = table(["data", manifest.dataset], summary)
-    text += "\n" + table(["split", "samples", "shards", "MB", "raw MB", "raw height x width", "left out"], splits)
+    text += "\n" + table(
+        ["split", "samples", "shards", "MB", "raw MB", "raw height x width", "left out"], splits
+    )
     left_out = [(name, file) for name, split in manifest.splits.items() for file in split.left_out]
     if left_out:
         rows = [(name, file.name, file.reason) for name, file in left_out[:MOST_LEFT_OUT]]
