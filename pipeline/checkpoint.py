@@ -167,10 +167,6 @@ class StateFolder:
                 shutil.rmtree(folder)
         return None
 
-    def remove(self) -> None:
-        """Delete every checkpoint: the training is finished."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _saved(self) -> list[Path]:
         return sorted(self.folder.glob("step-" + "[0-9]" * 9))
 
@@ -188,10 +184,15 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what `flatten_optimizer` took."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        parameter, name = key.split(".", 1)
-        state.setdefault(int(parameter), {})[name] = value
+        number, name = key.split(".", 1)
+        parameter = parameters[int(number)]
+        if value.shape == parameter.shape:
+            # A fused step walks both through memory side by side: channels last must stay channels last.
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 

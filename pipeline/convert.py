@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,7 +19,8 @@ from pipeline.datasets.listing import UNKNOWN, Labels, Sample
 from pipeline.manifest import IGNORE, LeftOut, Shard
 from pipeline.params import DatasetParams
 from pipeline.resize import CorruptImageError, Resizer, decode_mask, resize_mask
-from pipeline.shards import ShardWriter, encode_image, members, sha256_of, shard_name
+from pipeline.shards import ShardWriter, decode_image, encode_image, members, shard_name, size_name
+from pipeline.storage import Storage
 
 Pixels = NDArray[np.uint8]
 
@@ -35,15 +36,16 @@ class Unit:
     classes: int
     labels: Labels | None
     params: DatasetParams
-    folder: str
+    shards: Storage
+    records: Storage
 
     @property
-    def record(self) -> Path:
-        """Where the result is kept while the folder is unfinished."""
-        return Path(self.folder) / "records" / f"{self.split}-{self.index:06d}.json"
+    def record(self) -> str:
+        """Under which name the result is kept while the dataset is unfinished."""
+        return f"{self.split}-{self.index:06d}.json"
 
-    def shard(self, size: tuple[int, int]) -> Path:
-        return Path(self.folder) / "shards" / f"{size[0]}x{size[1]}" / shard_name(self.split, self.index)
+    def shard(self, size: tuple[int, int]) -> str:
+        return f"{size_name(size)}/{shard_name(self.split, self.index)}"
 
 
 class _Record(BaseModel):
@@ -84,11 +86,13 @@ def convert(unit: Unit) -> Result:
     done = _finished(unit)
     if done is not None:
         return done
+    cv2.setNumThreads(1)  # parallel over units, not inside one
     params = unit.params
     tally = _Tally(unit)
     resizer = Resizer.of(params)
     with ExitStack() as stack:
-        writers = [stack.enter_context(ShardWriter(unit.shard(size))) for size in params.sizes]
+        paths = [stack.enter_context(unit.shards.writing(unit.shard(size))) for size in params.sizes]
+        writers = [stack.enter_context(ShardWriter(path)) for path in paths]
         for key, sample in enumerate(unit.samples, unit.key):
             try:
                 pixels, mask = _read(sample, unit.labels, resizer, params.sizes, tally)
@@ -105,12 +109,11 @@ def convert(unit: Unit) -> Result:
                 else:
                     target = resize_mask(mask, size, params.geometry)
                     tally.histograms[i] += np.bincount(target.ravel(), minlength=256)
-                tally.add_pixels(i, image)
+                tally.add_pixels(i, decode_image(data, params.encoding, params.channels, image))
                 writer.add(key, members(data, target, params.encoding))
-    result = tally.result([writer.shard() for writer in writers])
-    partial = unit.record.with_suffix(".partial")
-    partial.write_text(result.model_dump_json(), encoding="utf-8")
-    partial.replace(unit.record)
+    name = shard_name(unit.split, unit.index)
+    result = tally.result([writer.shard(name) for writer in writers])
+    unit.records.write(unit.record, result.model_dump_json().encode())
     return result
 
 
@@ -209,12 +212,15 @@ def _range_of(values: list[int]) -> list[int]:
 
 def _finished(unit: Unit) -> Result | None:
     """The result of an earlier run whose shards still hash to what was written, or None."""
-    try:
-        result = Result.model_validate_json(unit.record.read_bytes())
-    except (FileNotFoundError, ValidationError):
+    record = unit.records.read(unit.record)
+    if record is None:
         return None
-    for size, part in zip(unit.params.sizes, result.parts, strict=True):
-        path = unit.shard(size)
-        if not path.exists() or sha256_of(path) != part.shard.sha256:
-            return None
-    return result
+    try:
+        result = Result.model_validate_json(record)
+    except ValidationError:
+        return None
+    whole = all(
+        unit.shards.holds(unit.shard(size), part.shard.bytes, part.shard.sha256)
+        for size, part in zip(unit.params.sizes, result.parts, strict=True)
+    )
+    return result if whole else None

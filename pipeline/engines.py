@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.errors import UserError
 
@@ -19,6 +19,8 @@ R = TypeVar("R")
 
 AHEAD = 2
 """Units handed out per worker: one at work and one waiting bound memory, whatever the number of units."""
+RETRIES = 5
+"""How often Ray runs a unit again whose worker or node was lost."""
 
 
 def run_local(function: Callable[[U], R], units: Sequence[U], workers: int | None) -> Iterator[R]:
@@ -54,7 +56,50 @@ def run_local(function: Callable[[U], R], units: Sequence[U], workers: int | Non
         _stop(pool)
 
 
-ENGINES: dict[str, Callable[..., Iterator[object]]] = {"local": run_local}
+def run_ray(function: Callable[[U], R], units: Sequence[U], workers: int | None) -> Iterator[R]:
+    """Run ``function`` on each unit on the Ray cluster that RAY_ADDRESS names, ``workers`` at a time at most.
+
+    Raw files and shards must lie where every node finds them: a shared folder or an object store. A unit
+    whose worker or node is lost runs again elsewhere, up to `RETRIES` times.
+
+    Raises:
+        UserError: Ray is not installed, or a unit was lost too often.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise UserError("machine.engine is ray, which is not installed; run `uv sync --extra ray`") from None
+    started = not ray.is_initialized()
+    if started:
+        ray.init(
+            logging_level="warning", log_to_driver=False, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}
+        )
+    task = ray.remote(num_cpus=1, max_retries=RETRIES)(function)
+    ahead = AHEAD * (workers or int(ray.cluster_resources().get("CPU", 1)))
+    todo = iter(units)
+    running: list[Any] = []
+    try:
+        while True:
+            while len(running) < ahead and (unit := next(todo, None)) is not None:
+                running.append(task.remote(unit))
+            if not running:
+                return
+            done, running = ray.wait(running)
+            yield from ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        raise UserError(
+            f"a worker was lost {RETRIES} times ({type(error).__name__}); what is finished is kept: run again"
+        ) from None
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
+        if started:
+            ray.shutdown()
+
+
+ENGINES: dict[str, Callable[..., Iterator[Any]]] = {"local": run_local, "ray": run_ray}
 
 
 def available_cores() -> int:

@@ -15,11 +15,12 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.datasets import embedded, find_reader
+from pipeline.datasets.downloads import download, downloads
 from pipeline.datasets.files import Tree, is_remote, list_files
 from pipeline.errors import UserError, did_you_mean
 from pipeline.params import DatasetParams
 
-SOURCES: dict[str, Callable[[Path], None]] = {
+EMBEDDED: dict[str, Callable[[Path], None]] = {
     "digits": embedded.write_digits,
     "digit_scenes": embedded.write_digit_scenes,
 }
@@ -54,21 +55,34 @@ def acquire(data: str, params: DatasetParams, root: str) -> Tree:
     Raises:
         UserError: nothing is there and ``source`` names no way to get it.
     """
-    if params.source is not None and params.source not in SOURCES:
-        raise UserError(
-            f"datasets.{data}.source: got {params.source!r}{did_you_mean(params.source, SOURCES)}, "
-            f"allowed: {', '.join(sorted(SOURCES))}"
-        )
+    reader = find_reader(params.reader)
     if not is_remote(root) and not Path(root).is_dir():
         if params.source is None:
-            raise UserError(
-                f"{data}: no folder {root}; {find_reader(params.reader).files}; or set machine.roots.{data}"
-            )
-        _write_whole(Path(root), SOURCES[params.source])
-    files = list_files(root)
+            raise UserError(f"{data}: no folder {root}; {reader.files}; or set machine.roots.{data}")
+        _write_whole(Path(root), _writer(data, params.source))
+    try:
+        files = list_files(root)
+    except OSError as error:
+        raise UserError(
+            f"{data}: {root} cannot be listed: {error}; mend it or set machine.roots.{data}"
+        ) from None
     if not files:
-        raise UserError(f"{data}: {root} is empty; {find_reader(params.reader).files}")
+        raise UserError(f"{data}: {root} is empty; {reader.files}")
     return files
+
+
+def _writer(data: str, source: str) -> Callable[[Path], None]:
+    """What fills a missing root."""
+    if source in EMBEDDED:
+        return EMBEDDED[source]
+    known = downloads()
+    if source not in known:
+        names = sorted([*EMBEDDED, *known])
+        raise UserError(
+            f"datasets.{data}.source: got {source!r}{did_you_mean(source, names)}, "
+            f"allowed: {', '.join(names)}"
+        )
+    return lambda root: download(known[source], root)
 
 
 def fingerprint(data: str, files: Tree) -> Fingerprint:

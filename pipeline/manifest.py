@@ -81,6 +81,8 @@ class Manifest(_Record):
     std: list[float]
     splits: dict[str, Split]
     source_fingerprint: str
+    location: str | None = None
+    """Where the shards lie (an fsspec URL) when they are not beside this manifest."""
 
     @property
     def num_classes(self) -> int:
@@ -112,7 +114,7 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise UserError(f"{path}: not a manifest of this version ({error.errors()[0]['msg']})") from None
-    for split in manifest.splits.values():
+    for split in manifest.splits.values() if manifest.location is None else ():
         for shard in split.shards:
             file = folder / shard.name
             size = file.stat().st_size if file.exists() else 0

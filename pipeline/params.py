@@ -153,6 +153,8 @@ class MachineParams(Section):
 
     workers: PositiveInt | None = None
     """Processes that prepare data; all cores when null."""
+    output: str | None = None
+    """fsspec URL (``s3://bucket/folder``) that shards are written to; ``data/shards`` when null."""
     engine: Literal["local", "ray"] = "local"
     """Where data is prepared: on this machine, or on the Ray cluster that RAY_ADDRESS names."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

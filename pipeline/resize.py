@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import cv2
@@ -25,7 +26,6 @@ Size = tuple[int, int]
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _PIL_FILTERS = {
-    "box": Image.Resampling.BOX,
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
 }
@@ -59,10 +59,9 @@ class Resizer:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 size = (image.height, image.width)
-                if size[0] * size[1] > MAX_PIXELS:
-                    raise CorruptImageError(f"{size[1]}x{size[0]} pixels, more than {MAX_PIXELS} are refused")
-                if self.filter == "fast" and (pixels := self._decode_scaled(data, image, sizes)) is not None:
-                    return pixels, size
+                _check_pixels(image)
+                if (jpeg := self._decode_jpeg(data, image, sizes)) is not None:
+                    return jpeg, size
                 pixels = np.asarray(upright(image, self.channels))
                 return pixels, (pixels.shape[0], pixels.shape[1])
         except UnidentifiedImageError:
@@ -77,8 +76,11 @@ class Resizer:
     def resize(self, pixels: Pixels, size: Size) -> Pixels:
         """``pixels`` uint8 (H, W[, 3]) at ``size``: uint8 (height, width, channels), contiguous."""
         box = crop_box((pixels.shape[0], pixels.shape[1]), size, self.geometry)
-        if self.filter in ("area", "fast"):
-            left, top, right, bottom = box
+        left, top, right, bottom = box
+        smaller = bottom - top < size[0] or right - left < size[1]
+        if self.filter == "box" or (self.filter == "fast" and smaller):
+            resized = box_resize(pixels[top:bottom, left:right], size)
+        elif self.filter in ("area", "fast"):
             area = cv2.resize(pixels[top:bottom, left:right], size[::-1], interpolation=cv2.INTER_AREA)
             resized = np.asarray(area, np.uint8)
         else:
@@ -86,14 +88,21 @@ class Resizer:
             resized = np.asarray(image.resize(size[::-1], _PIL_FILTERS[self.filter], box=box))
         return np.ascontiguousarray(resized.reshape(*size, self.channels))
 
-    def _decode_scaled(self, data: bytes, image: Image.Image, sizes: tuple[Size, ...]) -> Pixels | None:
-        """A JPEG decoded at a fraction of its size, or None when it is one for the ordinary way."""
-        if image.format != "JPEG" or image.mode not in ("RGB", "L") or _is_turned(image):
+    def _decode_jpeg(self, data: bytes, image: Image.Image, sizes: tuple[Size, ...]) -> Pixels | None:
+        """An ordinary JPEG through simplejpeg: Pillow's pixels, sooner. None for any other image."""
+        if (
+            image.format != "JPEG"
+            or image.mode != ("RGB" if self.channels == 3 else "L")
+            or _is_turned(image)
+        ):
             return None
-        height, width = (FAST_OVERSIZE * max(size[axis] for size in sizes) for axis in (0, 1))
-        colours = "RGB" if self.channels == 3 else "GRAY"
+        height = width = 0
+        if self.filter == "fast":
+            height, width = (FAST_OVERSIZE * max(size[axis] for size in sizes) for axis in (0, 1))
         try:
-            pixels = simplejpeg.decode_jpeg(data, colours, min_height=height, min_width=width)
+            pixels = simplejpeg.decode_jpeg(
+                data, "RGB" if self.channels == 3 else "GRAY", min_height=height, min_width=width
+            )
         except ValueError:  # stricter than Pillow: let that one decide
             return None
         return np.asarray(pixels[..., 0] if self.channels == 1 else pixels, np.uint8)
@@ -126,7 +135,8 @@ def decode_mask(data: bytes) -> Pixels:
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.mode not in ("L", "P", "1") or image.width * image.height > MAX_PIXELS:
+            _check_pixels(image)
+            if image.mode not in ("L", "P", "1"):
                 raise CorruptImageError(f"mask is a {image.mode} image, expected 8-bit ids (L or P)")
             return np.asarray(image.convert("L") if image.mode == "1" else image)
     except UnidentifiedImageError:
@@ -142,6 +152,43 @@ def resize_mask(mask: Pixels, size: Size, geometry: str) -> Pixels:
     return np.ascontiguousarray(nearest)
 
 
+def box_resize(pixels: Pixels, size: Size) -> Pixels:
+    """The mean of the pixels whose centres fall into each target pixel, rounded once, half up.
+
+    The windows are those of Pillow's ``BOX``, which rounds after each axis and so may differ by 1. Where the
+    image is smaller than ``size`` the nearest pixel is taken.
+
+    Args:
+        pixels: uint8 (H, W) or (H, W, C).
+        size: height and width of the result.
+    """
+    height, width = size
+    planes = pixels.reshape(*pixels.shape[:2], -1)
+    planes = _nearest(_nearest(planes, height, 0), width, 1)
+    rows, columns = _edges(planes.shape[0], height), _edges(planes.shape[1], width)
+    lines = planes.reshape(len(planes), -1)
+    sums = np.empty((height, lines.shape[1]), np.int32)
+    for i, (start, stop) in enumerate(pairwise(rows.tolist())):
+        cv2.reduce(lines[start:stop], 0, cv2.REDUCE_SUM, sums[i : i + 1], cv2.CV_32S)
+    sums = np.add.reduceat(sums.reshape(height, planes.shape[1], -1), columns[:-1], axis=1)
+    counts = np.diff(rows)[:, None, None] * np.diff(columns)[None, :, None]
+    means: Pixels = (sums / counts + 0.5).astype(np.uint8)
+    return means.reshape(*size, *pixels.shape[2:])
+
+
+def _edges(have: int, want: int) -> NDArray[np.int64]:
+    """Where each of ``want`` windows over ``have`` >= ``want`` pixels starts, and the end: ``want + 1``."""
+    return (2 * np.arange(want + 1) * have + want) // (2 * want)
+
+
+def _nearest(planes: Pixels, want: int, axis: int) -> Pixels:
+    """``planes`` enlarged along ``axis`` to ``want`` pixels by the nearest; as it is when it has as many."""
+    have = planes.shape[axis]
+    if have >= want:
+        return planes
+    return np.asarray(np.take(planes, (2 * np.arange(want) + 1) * have // (2 * want), axis=axis))
+
+
 def crop_box(have: Size, want: Size, geometry: str) -> Box:
     """Left, top, right, bottom in pixels of what is kept: all, or the largest centre of ``want``'s shape."""
     height, width = have
@@ -151,6 +198,11 @@ def crop_box(have: Size, want: Size, geometry: str) -> Box:
     kept_height, kept_width = (max(1, round(scale * length)) for length in want)
     top, left = (height - kept_height) // 2, (width - kept_width) // 2
     return left, top, left + kept_width, top + kept_height
+
+
+def _check_pixels(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise CorruptImageError(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS} are refused")
 
 
 def _is_turned(image: Image.Image) -> bool:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,8 +32,6 @@ from pipeline.manifest import Shard
 TAR_BLOCK = 512  # bytes
 NPY_HEADER = 128  # bytes, numpy's header for every small array
 EXTENSIONS = {"raw": "npy", "png": "png", "jpeg": "jpg", "webp": "webp"}
-PARTIAL = ".partial"
-"""Ends the name of a file that is being written."""
 
 Pixels = NDArray[np.uint8]
 Target = int | Pixels
@@ -42,6 +39,11 @@ Target = int | Pixels
 
 def shard_name(split: str, index: int) -> str:
     return f"{split}-{index:06d}.tar"
+
+
+def size_name(size: tuple[int, int]) -> str:
+    """Folder of the shards of ``size`` (height, width)."""
+    return f"{size[0]}x{size[1]}"
 
 
 def encode_image(image: Pixels, encoding: str, quality: int) -> bytes:
@@ -57,6 +59,14 @@ def encode_image(image: Pixels, encoding: str, quality: int) -> bytes:
     else:
         picture.save(buffer, "WEBP", quality=quality)
     return buffer.getvalue()
+
+
+def decode_image(data: bytes, encoding: str, channels: int, lossless: Pixels) -> Pixels:
+    """What a reader will see of ``data``, uint8 (H, W, C): ``lossless`` itself for the exact encodings."""
+    if encoding in ("raw", "png"):
+        return lossless
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(lossless.shape)
 
 
 def members(image: bytes, target: Target, encoding: str) -> tuple[tuple[str, bytes], ...]:
@@ -80,25 +90,23 @@ def sample_stride(size: tuple[int, int], channels: int, task: str) -> int:
 
 
 class ShardWriter:
-    """Writes one tar under a temporary name; leaving the ``with`` block whole flushes and renames it."""
+    """Writes one tar; leaving the ``with`` block without an error ends the archive."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self.samples = 0
         self.bytes = 0
+        self._path = path
         self._hash = hashlib.sha256()
-        self._partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
 
     def __enter__(self) -> Self:
-        self._file: BinaryIO = self._partial.open("wb", buffering=1 << 20)
+        self._file: BinaryIO = self._path.open("wb", buffering=1 << 20)
         return self
 
     def add(self, key: int, content: Sequence[tuple[str, bytes]]) -> None:
         """Append one sample: extension and bytes of each member."""
         for extension, data in content:
-            self._write(_header(f"{key:09d}.{extension}", len(data)))
-            self._write(data)
-            self._write(bytes(_padded(len(data)) - len(data)))
+            padding = bytes(_padded(len(data)) - len(data))
+            self._write(b"".join((_header(f"{key:09d}.{extension}", len(data)), data, padding)))
         self.samples += 1
 
     def __exit__(
@@ -107,29 +115,15 @@ class ShardWriter:
         with self._file:
             if kind is None:
                 self._write(bytes(2 * TAR_BLOCK))
-                self._file.flush()
-                os.fsync(self._file.fileno())
-        if kind is None:
-            self._partial.replace(self.path)
-        else:
-            self._partial.unlink(missing_ok=True)
 
-    def shard(self) -> Shard:
-        """What was written."""
-        return Shard(
-            name=self.path.name, samples=self.samples, bytes=self.bytes, sha256=self._hash.hexdigest()
-        )
+    def shard(self, name: str) -> Shard:
+        """What was written, to be called ``name``."""
+        return Shard(name=name, samples=self.samples, bytes=self.bytes, sha256=self._hash.hexdigest())
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)
         self._hash.update(data)
         self.bytes += len(data)
-
-
-def sha256_of(path: Path) -> str:
-    """Hash of a file's content, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _header(name: str, length: int) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import subprocess
 import threading
 import time
@@ -93,6 +94,7 @@ class Tracker:
         self.run_id: str | None = None
         self._jobs: queue.Queue[tuple[str, Callable[[Any, str], None]]] = queue.Queue()
         self._failed_job: tuple[str, Callable[[Any, str], None]] | None = None
+        self._refused: list[str] = []
         self._client: Any = None
         self._monitor: Any = None
         self._warned = False
@@ -205,7 +207,12 @@ class Tracker:
             name for name, _ in ([self._failed_job] if self._failed_job else []) + list(self._jobs.queue)
         ]
         if points := len(self._read_points()) - self._sent:
-            missing.insert(0, f"{points} points, kept in {self._points}")
+            kept = (
+                repository_root() / ".work/unsent" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.jsonl"
+            )
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self._points, kept)
+            missing.insert(0, f"{points} points, kept in {kept}")
         if missing:
             print(f"warning: MLflow at {self.uri} did not take: {'; '.join(missing)}")
         return missing
@@ -280,9 +287,19 @@ class Tracker:
         self._client = client
 
     def _send_jobs(self) -> None:
+        from mlflow.exceptions import MlflowException
+
         while self._failed_job or not self._jobs.empty():
             self._failed_job = self._failed_job or self._jobs.get()
-            self._failed_job[1](self._client, self._run)
+            name, job = self._failed_job
+            try:
+                job(self._client, self._run)
+            except (FileNotFoundError, MlflowException) as error:
+                # What the store refuses it will refuse again; only a store that does not answer is asked again.
+                if isinstance(error, MlflowException) and error.get_http_status_code() >= 500:
+                    raise
+                self._refused.append(name)
+                print(f"warning: MLflow refused {name}: {str(error).splitlines()[0]}")
             self._failed_job = None
 
     def _send_points(self) -> None:

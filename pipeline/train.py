@@ -56,8 +56,8 @@ def train(params: Params, out: Path, curves: Path) -> Trained:
             shutil.copytree(trainer.best_folder, out)
             tracker.log_artifact(curves)
             tracker.log_artifact(out, "checkpoint")
-        missing = tracker.finish(status)
-    if trainer.rank == 0 and not missing:
+        tracker.finish(status)
+    if trainer.rank == 0:
         shutil.rmtree(work)
     return trained
 

@@ -121,6 +121,7 @@ class Trainer:
 
     def _open_loader(self) -> MemoryLoader:
         split = self.manifest.split("train")
+        self.manifest.split("val")
         if self.settings.batch_size > split.samples:
             raise UserError(
                 f"train.batch_size: got {self.settings.batch_size}, the train split has {split.samples} samples; "
@@ -191,7 +192,16 @@ class Trainer:
         if optimizer_state is not None:
             checkpoint.restore_optimizer(optimizer.optimizer, optimizer_state)
         self.optimizer = optimizer
-        while progress.step < span.last and progress.epochs_without_better < (phase.patience or sys.maxsize):
+        while True:
+            if progress.batch == self.loader.steps_per_epoch:
+                self._validate()
+                progress.epoch += 1
+                progress.batch = 0
+                self._save()
+            if progress.step >= span.last or progress.epochs_without_better >= (
+                phase.patience or sys.maxsize
+            ):
+                return
             self.model.train()
             self.epoch_started, self.first_sample = time.monotonic(), self.loader.samples_in(progress.batch)
             for batch in self.loader.epoch(progress.epoch, progress.batch):
@@ -201,11 +211,6 @@ class Trainer:
                 self._between_steps()
                 if progress.step == span.last:
                     break
-            if progress.batch == self.loader.steps_per_epoch:
-                self._validate()
-                progress.epoch += 1
-                progress.batch = 0
-                self._save()
 
     def _step(self, batch: Batch, learning_rate: float) -> None:
         """One step of the optimiser. Nothing in it waits for the device."""

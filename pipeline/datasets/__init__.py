@@ -1,18 +1,44 @@
 """Readers of raw data: one per layout, by the name that ``reader:`` in params.yaml gives.
 
-A reader lists samples as references into the user's files; nothing is unpacked, nothing is decoded.
-To add a dataset: write ``read(source) -> Listing`` in a file of its own and name it in `READERS`.
+A reader lists samples as references into the user's files; nothing is decoded, and nothing is unpacked that
+allows random access. To add a dataset: write ``read(source) -> Listing`` in a file of its own and name its
+`Reader` in `READERS`.
 """
 
 from __future__ import annotations
 
-from pipeline.datasets import cityscapes, image_folder
+import errno
+
+from pipeline.datasets import (
+    cifar,
+    cityscapes,
+    idx,
+    image_folder,
+    imagenet,
+    inat2021,
+    mask_folder,
+    places365,
+    stl10,
+    svhn,
+    tiny_imagenet,
+)
 from pipeline.datasets.listing import Listing, Reader, Source
 from pipeline.errors import UserError, did_you_mean
 
 READERS: dict[str, Reader] = {
     "image_folder": image_folder.READER,
+    "mask_folder": mask_folder.READER,
+    "cifar": cifar.READER,
     "cityscapes": cityscapes.READER,
+    "emnist": idx.EMNIST_READER,
+    "imagenet": imagenet.READER,
+    "imagenet64": imagenet.SMALL_READER,
+    "inat2021": inat2021.READER,
+    "mnist": idx.MNIST_READER,
+    "places365": places365.READER,
+    "stl10": stl10.READER,
+    "svhn": svhn.READER,
+    "tiny_imagenet": tiny_imagenet.READER,
 }
 
 
@@ -33,7 +59,7 @@ def read(name: str, source: Source) -> Listing:
     """List the samples of ``source`` with the reader called ``name``.
 
     Raises:
-        UserError: an unknown reader or option, or files that are not what the reader reads.
+        UserError: an unknown reader or option, files that are not what the reader reads, or no train image.
     """
     reader = find_reader(name)
     for option in source.options:
@@ -43,4 +69,12 @@ def read(name: str, source: Source) -> Listing:
                 f"options: got {option!r}{did_you_mean(option, reader.options)}, "
                 f"reader {name} knows: {allowed}"
             )
-    return reader.read(source)
+    try:
+        listing = reader.read(source)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"{source.root}: cannot be read: {error}; mend the file or its permissions") from None
+    if not listing.splits.get("train"):
+        raise UserError(f"{source.root}: no image to train on; {reader.files}")
+    return listing

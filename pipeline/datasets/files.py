@@ -5,6 +5,7 @@ Everything below a root is a `Blob`: cheap to list, to send to another process a
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import tarfile
@@ -13,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import fsspec
 
@@ -91,6 +92,50 @@ def open_blob(blob: Blob) -> BinaryIO:
     stream = filesystem.open(path, "rb")
     stream.seek(blob.offset)
     return cast(BinaryIO, stream)
+
+
+def open_stream(blob: Blob) -> BinaryIO:
+    """The bytes of ``blob``, inflated, as a stream that need not fit into memory. Close it."""
+    return io.BufferedReader(_Stream(blob), 1 << 20)
+
+
+class _Stream(io.RawIOBase):
+    """Reads a blob from front to back."""
+
+    def __init__(self, blob: Blob) -> None:
+        self._file = open_blob(blob)
+        self._left = blob.length
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if blob.deflated else None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._some(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _some(self, most: int) -> bytes:
+        """At least one byte and at most ``most``; none at the end."""
+        if self._inflater is None:
+            return self._stored(most)
+        while True:
+            stored = self._inflater.unconsumed_tail or self._stored(1 << 20)
+            try:
+                data = self._inflater.decompress(stored, most)
+            except zlib.error as error:
+                raise OSError(f"does not inflate: {error}") from None
+            if data or not stored:
+                return data
+
+    def _stored(self, most: int) -> bytes:
+        data = self._file.read(min(most, self._left))
+        self._left -= len(data)
+        return data
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def tar_members(archive: Blob, name: str) -> dict[str, Blob]:

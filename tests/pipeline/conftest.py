@@ -1,119 +1,54 @@
-"""A trained experiment small enough to make in a second: prepared shards, a checkpoint, curves, a store."""
+"""Fixtures of the pipeline's tests."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 
-import wavemix
-from pipeline.checkpoint import describe, save_trained
-from pipeline.manifest import FILE_NAME, IGNORE, Manifest, Split
-from pipeline.params import Params, parse_params
-from pipeline.paths import shards_folder
-from pipeline.shards import ShardWriter, encode_image, members
-from pipeline.tasks import TASKS
-from pipeline.tracking import Tracker, tracking_uri
-
-CLASSES = ["zero", "pipe|and <b>", "two", "three", "four", "five"]
-SIZE = (12, 16)
-SAMPLES = {"train": 12, "val": 9, "test": 10}
+from pipeline.params import Params
+from tests.pipeline.experiment import make_experiment
+from tests.pipeline.toy import toy_params, write_shards
+from tests.pipeline.workshop import Workshop
 
 
-def toy_params(task: str) -> Params:
-    dataset = {"reader": "image_folder", "sizes": [list(SIZE)]}
-    stride = 2 if task == "segmentation" else 1
-    return parse_params(
-        {
-            "data": "toy",
-            "datasets": {"toy": dataset},
-            "model": {"dim": 8, "depth": 1, "stem_stride": stride},
-            "train": {"batch_size": 4, "amp": "off", "phases": [{"optimizer": "adamw", "epochs": 1}]},
-        }
-    )
+@pytest.fixture
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    """An empty repository, the working folder of the test."""
+    monkeypatch.chdir(tmp_path)
+    return Workshop(tmp_path)
 
 
-def write_toy_shards(folder: Path, task: str, splits: dict[str, int]) -> Manifest:
-    """Random images in shards of at most six; masks have ignored pixels and no pixel of the last class."""
-    generator = np.random.default_rng(0)
-    folder.mkdir(parents=True)
-    written = {}
-    for split, count in splits.items():
-        shards, histogram, ignored = [], np.zeros(len(CLASSES), int), 0
-        for index, start in enumerate(range(0, count, 6)):
-            with ShardWriter(folder / f"{split}-{index:06d}.tar") as writer:
-                for key in range(start, min(start + 6, count)):
-                    image = generator.integers(0, 256, (*SIZE, 3)).astype(np.uint8)
-                    if task == "classification":
-                        target: int | np.ndarray = key % len(CLASSES)
-                        histogram[target] += 1
-                    else:
-                        target = generator.integers(0, len(CLASSES) - 1, SIZE).astype(np.uint8)
-                        target[generator.random(SIZE) < 0.2] = IGNORE
-                        histogram += np.bincount(target[target != IGNORE], minlength=len(CLASSES))
-                        ignored += int((target == IGNORE).sum())
-                    writer.add(key, members(encode_image(image, "raw", 95), target, "raw"))
-            shards.append(writer.shard())
-        written[split] = Split(
-            samples=count, shards=shards, histogram=histogram.tolist(), ignored_pixels=ignored
-        )
-    manifest = Manifest(
-        dataset="toy",
-        task=task,  # type: ignore[arg-type]
-        class_names=CLASSES,
-        size=SIZE,
-        channels=3,
-        filter="box",
-        geometry="squash",
-        encoding="raw",
-        mean=[0.5, 0.5, 0.5],
-        std=[0.25, 0.25, 0.25],
-        splits=written,
-        source_fingerprint="toy",
-    )
-    (folder / FILE_NAME).write_text(manifest.model_dump_json())
-    return manifest
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables and no runs; making one takes seconds, copying it none."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
 
 
-def toy_network(task: str) -> wavemix.WaveMixLite:
-    torch.manual_seed(0)
-    outputs = TASKS[task].outputs(len(CLASSES))
-    stride = 2 if task == "segmentation" else 1
-    config = wavemix.ModelConfig(task=task, num_classes=outputs, dim=8, depth=1, stem_stride=stride)
-    return wavemix.build_model(config).eval()
+@pytest.fixture
+def toy(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Params]:
+    """An empty repository with the shards of a toy dataset in it; gives params to train on them."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
 
+    def make(task: str = "classification", **train: Any) -> Params:
+        folder = tmp_path / "data/shards/toy/8x12"
+        if not folder.exists():
+            write_shards(folder, task)
+        Path("params.yaml").touch()
+        settings = {"batch_size": 16, "phases": [{"optimizer": "adamw", "epochs": 2}], "amp": "off", **train}
+        return toy_params(train=settings)
 
-def make_experiment(folder: Path, task: str, *, run: bool, splits: dict[str, int] | None = None) -> Params:
-    """Fill ``folder``, the working folder, with what a finished training leaves; ``run`` in the store too."""
-    params = toy_params(task)
-    (folder / "dvc.yaml").touch()
-    manifest = write_toy_shards(shards_folder("toy", SIZE), task, splits or SAMPLES)
-    run_id = None
-    if run:
-        tracker = Tracker(tracking_uri(params), "toy", folder / "journal")
-        tracker.start(name="toy run")
-        tracker.log_metrics({"epoch": 2, "parameters": 1234}, 2)
-        tracker.finish()
-        run_id = tracker.run_id
-    network = toy_network(task)
-    trained = describe(
-        manifest,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        epoch=2,
-        step=2,
-        metric=f"val/{TASKS[task].metric}",
-        value=0.25,
-        run_id=run_id,
-    )
-    save_trained(network, trained, Path("checkpoints/best"))
-    Path("reports").mkdir()
-    Path("reports/curves.csv").write_text(
-        "epoch,step,train/loss,val/loss,val/top1,learning_rate\n1,1,2.0,2.1,0.1,0.001\n2,2,1.5,,0.25,0.001\n"
-    )
-    return params
+    return make
 
 
 @pytest.fixture

@@ -1,0 +1,64 @@
+"""The folder of unfinished work: one process at a time, nothing lost, the finished whole put in its place."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import UserError
+
+
+@contextmanager
+def only_one(work: Path) -> Iterator[None]:
+    """Hold the work folder's lock; the system frees it however this process ends."""
+    work.parent.mkdir(parents=True, exist_ok=True)
+    with work.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another prepare is at work on the same data ({work}); wait for it or stop it"
+            ) from None
+        work.mkdir(exist_ok=True)
+        yield
+
+
+@contextmanager
+def disk_errors_explained(work: Path) -> Iterator[None]:
+    """Turn the system's errors into one line; all that is finished in ``work`` stays."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"no space left on the disk of {work}; what is finished is kept: free some and run again"
+            ) from None
+        raise UserError(f"{error}; what is finished is kept: mend that and run again") from None
+
+
+def move_into_place(whole: Path, target: Path) -> None:
+    """Rename ``whole`` to ``target``; earlier shards there are moved aside first and deleted last."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = whole.with_name("replaced")
+    if target.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        _rename(target, aside)
+    _rename(whole, target)
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Rename, also onto another file system: there the copy gets its name when it is whole."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+        shutil.copytree(source, partial)
+        partial.rename(target)
+        shutil.rmtree(source)

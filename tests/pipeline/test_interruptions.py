@@ -1,0 +1,232 @@
+"""Preparing is cut off in every way there is; what comes out is what an undisturbed run gives."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline import engines
+from pipeline.errors import UserError
+from pipeline.fingerprint import read_fingerprint
+from pipeline.params import load_params
+from pipeline.paths import fingerprint_file
+from pipeline.prepare import Places
+from pipeline.shards import ShardWriter
+from pipeline.storage import Storage
+from pipeline.workplace import only_one
+from tests.pipeline.workshop import Workshop, noise, png
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def write_params(workshop: Workshop, workers: int) -> None:
+    params = workshop.params(workers=workers, samples_per_shard=8, sizes=[[32, 32], [16, 16]])
+    Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json", exclude_defaults=True)))
+
+
+def stage(name: str, **kwargs: Any) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", f"stages.{name}", "own"]
+    return subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, **kwargs
+    )
+
+
+def large(workshop: Workshop) -> None:
+    """Enough raw bytes that worker processes are worth it."""
+    for split, count in (("train", 96), ("val", 16)):
+        for i in range(count):
+            workshop.write(f"{split}/{'abcd'[i % 4]}/{i}.png", png(noise(170, 200, seed=i)))
+
+
+def wait_for(condition: Any, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def records() -> list[Path]:
+    return list(Path(".work/prepare").glob("*/records/*.json"))
+
+
+def test_ctrl_c_ends_with_130_and_loses_nothing(workshop: Workshop) -> None:
+    large(workshop)
+    write_params(workshop, workers=2)
+    assert stage("fingerprint").wait() == 0
+    process = stage("prepare", start_new_session=True)
+    wait_for(lambda: len(records()) >= 2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert error.decode().rstrip().endswith("interrupted")
+    assert b"Traceback" not in error
+    kept = {path: path.stat().st_mtime_ns for path in records()}
+    assert kept
+    assert not Path("data/shards").exists()
+    finished = workshop.prepare(load_params())  # the test's own process, one configuration, one work folder
+    assert len(finished) == 2
+    assert not records()
+
+
+def test_a_killed_worker_gives_one_line_and_its_unit_is_done_again(workshop: Workshop) -> None:
+    large(workshop)
+    write_params(workshop, workers=2)
+    assert stage("fingerprint").wait() == 0
+    process = stage("prepare")
+    wait_for(lambda: len(records()) >= 1)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [c for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    os.kill(int(workers[0]), signal.SIGKILL)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert error.decode().splitlines()[-1].startswith("error: a worker process died")
+    assert b"Traceback" not in error
+    again = stage("prepare")
+    assert again.wait() == 0
+
+
+def test_two_at_once_on_one_output(workshop: Workshop) -> None:
+    workshop.classes()
+    workshop.prepare()
+    want = workshop.snapshot()
+    digest = read_fingerprint(fingerprint_file("own")).digest
+    work = Places.of("own", workshop.params(), digest).work
+    with only_one(work), pytest.raises(UserError, match="another prepare is at work on the same data"):
+        workshop.prepare()
+    assert workshop.snapshot() == want
+
+
+def test_a_full_disk_keeps_what_is_finished(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop.classes(images=8)
+    workshop.prepare(samples_per_shard=2)
+    want = workshop.snapshot()
+    shutil.rmtree("data/shards")
+    write = ShardWriter.add
+    calls = []
+
+    def full(self: ShardWriter, key: int, content: Any) -> None:
+        calls.append(key)
+        if len(calls) == 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, key, content)
+
+    monkeypatch.setattr(ShardWriter, "add", full)
+    with pytest.raises(UserError, match="no space left on the disk"):
+        workshop.prepare(samples_per_shard=2)
+    assert len(records()) == 2
+    assert not list(Path(".work").rglob("*.partial"))
+    calls.clear()
+    calls.extend(range(100))
+    workshop.prepare(samples_per_shard=2)
+    assert len(calls) == 100 + 32 - 4  # the two finished units were not done again
+    assert workshop.snapshot() == want
+
+
+def test_a_finished_shard_that_was_damaged_is_made_again(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.classes(images=8)
+    workshop.prepare(samples_per_shard=2)
+    want = workshop.snapshot()
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.prepare._finish", _fail)
+        with pytest.raises(UserError, match="played"):
+            workshop.prepare(samples_per_shard=2)
+    shard = next(Path(".work/prepare").glob("*/shards/8x8/train-000003.tar"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    next(Path(".work/prepare").glob("*/shards/8x8/train-000004.tar")).unlink()
+    next(Path(".work/prepare").glob("*/records/val-000000.json")).write_text("{")
+    shard.with_name("train-000009.tar.77.partial").write_bytes(b"litter")
+    workshop.prepare(samples_per_shard=2)
+    assert workshop.snapshot() == want
+
+
+def _fail(*_: Any) -> None:
+    raise UserError("played")
+
+
+def test_raising_the_limit_of_corrupt_images_goes_on_where_it_was(workshop: Workshop) -> None:
+    workshop.classes(images=8)
+    workshop.write("val/cat/bad.png", b"x")
+    with pytest.raises(UserError, match="1 corrupt"):
+        workshop.prepare(samples_per_shard=2)
+    kept = {path: path.stat().st_mtime_ns for path in Path(".work").rglob("train-*.json")}
+    assert kept
+    manifest = workshop.prepare(samples_per_shard=2, max_corrupt=1)[0]
+    assert manifest.splits["val"].left_out[0].name == "val/cat/bad.png"
+
+
+def test_moving_to_another_file_system_copies_first(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``data`` may be a link to a larger disk."""
+    workshop.classes()
+    workshop.prepare()
+    want = workshop.snapshot()
+    rename = Path.rename
+
+    def elsewhere(self: Path, target: Any) -> Path:
+        if self.name == "shards" and Path(target).name == "own":
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", elsewhere)
+    workshop.prepare()
+    assert workshop.snapshot() == want
+
+
+def test_units_are_handed_out_a_few_at_a_time() -> None:
+    """However many units there are, only `AHEAD` per worker are in the pool: memory stays bounded."""
+    taken = []
+
+    class Counted(list[int]):
+        def __iter__(self) -> Any:
+            for unit in super().__iter__():
+                taken.append(unit)
+                yield unit
+
+    results = engines.run_local(abs, Counted(range(50)), 2)
+    next(results)
+    assert len(taken) <= engines.AHEAD * 2
+    assert sorted([0, *results])[-1] == 49
+
+
+@pytest.mark.slow
+def test_a_storm_of_kills_changes_no_byte(workshop: Workshop) -> None:
+    """SIGKILL at 20 random moments, with another number of workers each time."""
+    large(workshop)
+    write_params(workshop, workers=1)
+    assert stage("fingerprint").wait() == 0
+    assert stage("prepare").wait() == 0
+    want = workshop.snapshot()
+    assert len(want) == 2 * (12 + 2 + 1)
+    shutil.rmtree("data/shards")
+    moments = random.Random(0)
+    kills = 0
+    while kills < 20:
+        write_params(workshop, workers=1 + kills % 3)
+        process = stage("prepare")
+        time.sleep(moments.uniform(0.3, 2.5))
+        process.kill()
+        ended = process.wait()
+        if ended == 0:  # it was quicker than the kill: begin anew
+            assert workshop.snapshot() == want
+            shutil.rmtree("data/shards")
+            continue
+        kills += 1
+        assert not Path("data/shards/own").exists() or workshop.snapshot() == want
+    assert stage("prepare").wait() == 0
+    assert workshop.snapshot() == want
+    assert Storage(".work").names() == [] or all(name.endswith(".lock") for name in Storage(".work").names())

@@ -1,0 +1,124 @@
+"""Batches from shards that stock webdataset wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import UserError
+from pipeline.loader import MemoryLoader, Samples, epoch_order, evaluation_batches, load_samples, rank_slice
+from pipeline.manifest import FILE_NAME, read_manifest
+from tests.pipeline.toy import draw, write_shards
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_reads_what_stock_webdataset_wrote(tmp_path: Path, task: str, encoding: str) -> None:
+    manifest = write_shards(tmp_path / "shards", task, encoding)
+    samples = load_samples(tmp_path / "shards", manifest, "train")
+    images, targets = draw(task, 50, 0)
+    np.testing.assert_array_equal(samples.images.numpy(), images)
+    np.testing.assert_array_equal(samples.targets.numpy(), targets)
+
+
+def toy_loader(batch_size: int = 16, seed: int = 3, rank: int = 0, world_size: int = 1) -> MemoryLoader:
+    """Fifty samples whose target is their own number."""
+    numbers = torch.arange(50)
+    images = numbers.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 2, 2, 3)
+    return MemoryLoader(Samples(images, numbers), batch_size, seed, rank, world_size)
+
+
+def test_an_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
+    epochs = [torch.cat([batch.target for batch in toy_loader().epoch(epoch)]) for epoch in (0, 1, 0)]
+    assert sorted(epochs[0].tolist()) == list(range(50))
+    assert epochs[0].tolist() == epochs[2].tolist() != epochs[1].tolist()
+    assert epoch_order(4, 0, 50).tolist() != epoch_order(3, 0, 50).tolist()
+
+
+def test_image_and_target_stay_together() -> None:
+    for batch in toy_loader().epoch(0):
+        assert batch.image[:, 0, 0, 0].tolist() == batch.target.tolist()
+
+
+def test_an_epoch_goes_on_from_its_middle() -> None:
+    whole = [batch.target.tolist() for batch in toy_loader().epoch(2)]
+    assert [batch.target.tolist() for batch in toy_loader().epoch(2, first_batch=2)] == whole[2:]
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_share_each_batch_of_one_process(world_size: int) -> None:
+    one = [batch.target.tolist() for batch in toy_loader().epoch(1)]
+    ranks = [list(toy_loader(rank=rank, world_size=world_size).epoch(1)) for rank in range(world_size)]
+    for number, batch in enumerate(one):
+        assert [target for rank in ranks for target in rank[number].target.tolist()] == batch
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 7, 16])
+def test_rank_slices_are_disjoint_complete_and_even(length: int) -> None:
+    parts = [range(length)[rank_slice(length, rank, 3)] for rank in range(3)]
+    assert [number for part in parts for number in part] == list(range(length))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_evaluation_sees_every_sample_once(tmp_path: Path, world_size: int) -> None:
+    manifest = write_shards(tmp_path / "shards", counts={"train": 50, "val": 41})
+    batches = [
+        batch
+        for rank in range(world_size)
+        for batch in evaluation_batches(tmp_path / "shards", manifest, "val", 16, rank, world_size)
+    ]
+    images, _ = draw("classification", 41, 1)
+    seen = sorted(batch_image.numpy().tobytes() for batch in batches for batch_image in batch.image)
+    assert seen == sorted(image.tobytes() for image in images)
+    assert max(len(batch.image) for batch in batches) <= 16
+
+
+def test_a_shard_cut_short_is_named(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards")
+    shard = tmp_path / "shards/train-000001.tar"
+    shard.write_bytes(shard.read_bytes()[:-20_000])
+    with pytest.raises(UserError, match=r"train-000001\.tar: .* bytes, the manifest says .*dvc repro"):
+        read_manifest(tmp_path / "shards")
+
+
+def test_a_shard_that_lost_samples_but_not_length_is_named(tmp_path: Path) -> None:
+    manifest = write_shards(tmp_path / "shards")
+    shard = tmp_path / "shards/train-000001.tar"
+    content = shard.read_bytes()
+    shard.write_bytes(content[: 2 * 4 * 512] + bytes(len(content) - 2 * 4 * 512))
+    with pytest.raises(UserError, match=r"train-000001\.tar: \d+ samples, the manifest says 20"):
+        load_samples(tmp_path / "shards", manifest, "train")
+
+
+def test_a_folder_without_its_manifest_is_refused(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards")
+    (tmp_path / "shards" / FILE_NAME).unlink()
+    with pytest.raises(UserError, match=r"no manifest\.json, so the shards are not whole"):
+        read_manifest(tmp_path / "shards")
+
+
+def test_another_tasks_shards_are_refused(tmp_path: Path) -> None:
+    manifest = write_shards(tmp_path / "shards").model_copy(update={"task": "segmentation"})
+    with pytest.raises(UserError, match="not a shard of this manifest"):
+        load_samples(tmp_path / "shards", manifest, "train")
+
+
+def test_nothing_pickled_is_loaded(tmp_path: Path) -> None:
+    manifest = write_shards(tmp_path / "shards", counts={"train": 1, "val": 1})
+    import io
+    import tarfile
+
+    content = io.BytesIO()
+    np.save(content, np.array([{"code": "would run"}], dtype=object), allow_pickle=True)
+    shard = tmp_path / "shards/train-000000.tar"
+    with tarfile.open(shard, "w") as tar:
+        for name, data in (("000000000.npy", content.getvalue()), ("000000000.cls", b"0")):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    with pytest.raises(UserError, match="not a shard of this manifest"):
+        load_samples(tmp_path / "shards", manifest, "train")

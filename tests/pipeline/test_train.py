@@ -1,0 +1,246 @@
+"""Training on toy shards: it learns, resumes to the same weights, and refuses what cannot work."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.checkpoint import Trained, load_trained
+from pipeline.errors import UserError
+from pipeline.params import Params
+from pipeline.train import train
+from pipeline.trainer import Trainer, step_seed
+
+OUT, CURVES = Path("checkpoints/best"), Path("reports/curves.csv")
+TWO_PHASES = [{"optimizer": "adamw", "steps": 7, "warmup": {"steps": 2}}, {"optimizer": "sgd", "epochs": 2}]
+
+
+def run(params: Params) -> Trained:
+    return train(params, OUT, CURVES)
+
+
+def weights() -> dict[str, torch.Tensor]:
+    return load_file(OUT / "model.safetensors")
+
+
+@pytest.mark.parametrize(("task", "metric"), [("classification", "top1"), ("segmentation", "miou")])
+def test_learns_the_toy(toy: Callable[..., Params], task: str, metric: str) -> None:
+    trained = run(toy(task, phases=[{"optimizer": "adamw", "lr": 0.01, "epochs": 12}]))
+    assert trained.metric == f"val/{metric}"
+    assert trained.value > 0.85
+    rows = CURVES.read_text().splitlines()
+    assert len(rows) == 13
+    assert rows[0].startswith(f"epoch,step,train/loss,val/loss,val/{metric}")
+    model, described = load_trained(OUT)
+    assert described == trained
+    assert not model.training
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+@pytest.mark.parametrize("stop_at", [2, 5, 8, 9])
+def test_a_run_cut_off_anywhere_ends_with_the_same_weights(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, stop_at: int, amp: str
+) -> None:
+    """Four steps an epoch: 2 and 5 lie within the first phase's epochs, 8 on the border of one, 9 in the second."""
+    params = toy(phases=TWO_PHASES, ema=0.8, clip_grad_norm=1.0, amp=amp)
+    run(params)
+    whole = weights()
+
+    step = Trainer._step
+
+    def cut(self: Trainer, *arguments: Any) -> None:
+        if self.progress.step == stop_at:
+            raise Interrupted
+        step(self, *arguments)
+
+    always = params.model_copy(
+        update={"machine": params.machine.model_copy(update={"checkpoint_seconds": 0.0})}
+    )
+    monkeypatch.setattr(Trainer, "_step", cut)
+    with pytest.raises(Interrupted):
+        run(always)
+    monkeypatch.setattr(Trainer, "_step", step)
+    run(always)
+    assert weights().keys() == whole.keys()
+    for name, tensor in weights().items():
+        assert torch.equal(tensor, whole[name]), name
+    assert len(CURVES.read_text().splitlines()) == 5
+
+
+def start(**environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "stages.train"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+def write_params(params: Params) -> None:
+    Path("params.yaml").write_text(params.model_dump_json())
+
+
+def wait_for_checkpoint(process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not list(Path(".work").glob("train/*/states/step-*")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_killed_and_asked_to_stop_it_goes_on_from_there(toy: Callable[..., Params]) -> None:
+    params = toy(phases=[{"optimizer": "adamw", "epochs": 60}])
+    often = params.model_copy(
+        update={"machine": params.machine.model_copy(update={"checkpoint_seconds": 0.0})}
+    )
+    write_params(often)
+    killed = start()
+    wait_for_checkpoint(killed)
+    killed.kill()
+    killed.wait()
+
+    stopped = start()
+    assert stopped.stdout is not None
+    for line in stopped.stdout:
+        if "going on from step" in line:
+            break
+    stopped.send_signal(signal.SIGTERM)
+    output = stopped.communicate()[0]
+    assert stopped.returncode == 128 + signal.SIGTERM, output
+    assert "stopped by SIGTERM at step" in output
+    assert not OUT.exists()
+
+    finished = start()
+    output = finished.communicate()[0]
+    assert finished.returncode == 0, output
+    assert "going on from step" in output
+    resumed = weights()
+
+    run(often.model_copy(update={"machine": params.machine}))
+    for name, tensor in weights().items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = toy(phases=TWO_PHASES)
+    run(params)
+    whole = weights()
+    validate = Trainer._validate
+
+    def cut(self: Trainer) -> None:
+        if self.progress.epoch == 2:
+            raise Interrupted
+        validate(self)
+
+    monkeypatch.setattr(Trainer, "_validate", cut)
+    with pytest.raises(Interrupted):
+        run(params)
+    newest = max(Path(".work").glob("train/*/states/step-*"))
+    (newest / "network.safetensors").write_bytes(b"half a file")
+    monkeypatch.setattr(Trainer, "_validate", validate)
+    run(params)
+    assert f"checkpoint {newest.name} is damaged" in capsys.readouterr().out
+    for name, tensor in weights().items():
+        assert torch.equal(tensor, whole[name]), name
+
+
+def test_changed_params_start_anew(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    validate = Trainer._validate
+
+    def cut(self: Trainer) -> None:
+        validate(self)
+        if self.progress.epoch == 1:
+            raise Interrupted
+
+    monkeypatch.setattr(Trainer, "_validate", cut)
+    with pytest.raises(Interrupted):
+        run(toy())
+    monkeypatch.setattr(Trainer, "_validate", validate)
+    run(toy(seed=1))
+    assert "going on from" not in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(toy: Callable[..., Params]) -> None:
+    with pytest.raises(UserError, match=r"not finite at step \d+ .*lower train.phases' lr"):
+        run(toy(phases=[{"optimizer": "sgd", "lr": 1e20, "epochs": 3}]))
+    assert not OUT.exists()
+
+
+def test_a_full_disk_costs_a_checkpoint_not_the_training(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipeline.checkpoint.save_state", full)
+    run(toy())
+    assert "no checkpoint at step 4: [Errno 28] No space left on device" in capsys.readouterr().err
+
+
+def test_patience_ends_a_phase(toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_, **__: None)
+    phases = [{"optimizer": "adamw", "epochs": 50, "patience": 2}, {"optimizer": "adamw", "epochs": 1}]
+    run(toy(phases=phases))
+    assert 3 <= len(CURVES.read_text().splitlines()) - 1 < 15
+
+
+def test_a_phase_can_start_from_the_best_weights(toy: Callable[..., Params]) -> None:
+    phases = [
+        {"optimizer": "adamw", "lr": 0.01, "epochs": 6},
+        {"optimizer": "sgd", "lr": 1e-30, "momentum": 0, "epochs": 1, "reload_best": True},
+    ]
+    trained = run(toy(phases=phases))
+    header, *rows = (line.split(",") for line in CURVES.read_text().splitlines())
+    losses = [float(row[header.index("val/top1")]) for row in rows]
+    # Batch statistics move during that epoch, the weights do not.
+    assert losses[-1] == pytest.approx(trained.value, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        (
+            "train",
+            {"batch_size": 51, "phases": [{"optimizer": "adamw", "epochs": 1}]},
+            "the train split has 50 samples",
+        ),
+        ("model", {"dim": 10, "depth": 1}, "params.yaml: model: .*dim"),
+        ("model", {"dim": 8, "depth": 1, "levels": 9}, "params.yaml: model: .*levels"),
+        ("model", {"dim": 8, "depth": 1, "wavelet": "harr"}, "params.yaml: model: .*haar"),
+        ("machine", {"device": "cuda"}, "machine.device: got 'cuda', this machine has"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_written(
+    toy: Callable[..., Params], section: str, values: dict[str, Any], message: str
+) -> None:
+    if section == "machine" and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    known = json.loads(toy().model_dump_json())
+    with pytest.raises(UserError, match=message):
+        run(Params.model_validate_json(json.dumps(known | {section: values})))
+    assert not Path(".work").exists()
+
+
+def test_step_seeds_differ_by_seed_rank_and_step() -> None:
+    seeds = {step_seed(seed, rank, step) for seed in range(3) for rank in range(3) for step in range(100)}
+    assert len(seeds) == 900
