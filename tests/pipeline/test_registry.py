@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.checkpoint import Trained
@@ -60,9 +61,8 @@ def test_only_a_better_validation_takes_the_crown(experiment: Callable[..., Para
 
     import mlflow
 
-    table = mlflow.pyfunc.load_model("models:/wavemix-lite-toy@champion").predict(
-        {"image": [encode_base64(IMAGE), "AAAA"]}
-    )
+    images = pd.DataFrame({"image": [encode_base64(IMAGE), "AAAA"]})
+    table = mlflow.pyfunc.load_model("models:/wavemix-lite-toy@champion").predict(images)
     assert table["label"][0] == table["classes"][0][0]
     assert table["label"][1] is None
     assert list(table["error"]) == [None, "image 1: not an image"]
