@@ -202,7 +202,7 @@ def _setting(experiment: Experiment) -> str:
 
 def _phase(phase: Phase) -> str:
     """What was set, and the learning rate in any case."""
-    values = phase.model_dump(exclude_defaults=True, exclude={"optimizer", "lr"})
+    values = phase.model_dump(exclude_defaults=True, exclude={"optimizer", "lr", "schedule"})
     return f"{phase.optimizer}, lr {phase.lr:g}, {phase.schedule}; {_pairs(values)}"
 
 
