@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline import losses
 from pipeline.loader import evaluation_batches
 from pipeline.machine import choose_amp, choose_device, device_name
 from pipeline.manifest import Manifest, read_manifest
@@ -197,8 +198,7 @@ class Bench:
         """Forward and backward."""
         with self._autocast():
             logits = self.model(images)
-        total, count = self.loss(logits, target)
-        (total / count).backward()  # type: ignore[no-untyped-call]
+        (self.loss(logits, target) / losses.count(target)).backward()
 
     def _saved_bytes(self) -> int:
         """Bytes of all tensors that autograd keeps between forward and backward, shared storage once."""

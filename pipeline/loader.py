@@ -119,6 +119,9 @@ def decode_sample(members: dict[str, memoryview], manifest: Manifest, path: Path
     """Decode the members of one sample; only the contract's own extensions are ever read."""
     try:
         image = _decode_array(members, "")
+        if manifest.channels == 1 and image.ndim == 3:
+            # WebP has no grey: its three channels are the same.
+            image = image[..., :1]
         if image.ndim == 2:
             image = image[..., None]
         if image.shape != (*manifest.size, manifest.channels):

@@ -12,6 +12,7 @@ import signal
 import struct
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 import wavemix
-from pipeline import checkpoint
+from pipeline import checkpoint, losses
 from pipeline.checkpoint import StateFolder, Trained
 from pipeline.errors import UserError
 from pipeline.loader import Batch, MemoryLoader, evaluation_batches, load_samples, split_bytes
@@ -81,6 +82,7 @@ def build_network(params: Params, manifest: Manifest) -> wavemix.WaveMixLite:
             task=manifest.task,
             num_classes=task_of(manifest).outputs(manifest.num_classes),
             in_channels=manifest.channels,
+            memory=params.train.memory,
             **params.model.model_dump(),
         )
         wavemix.check_image_size(config, *manifest.size)
@@ -111,6 +113,7 @@ class Trainer:
         )
         forward = torch.compile(self.network, dynamic=False) if compiled else self.network
         self.model = self.accelerator.prepare_model(forward)
+        self.parts = self.settings.accumulate
         self.average = (
             AveragedModel(self.network, multi_avg_fn=_ema(self.settings.ema), use_buffers=True)
             if self.settings.ema
@@ -233,20 +236,30 @@ class Trainer:
             group["lr"] = learning_rate
         target = batch.target.to(self.device, non_blocking=True).long()
         image = batch.image.to(self.device, non_blocking=True)
-        logits = self.model(normalise(image, self.manifest.mean, self.manifest.std))
-        total, count = self.loss(logits, target)
-        all_count = self.accelerator.reduce(count.float(), reduction="sum").clamp(min=1)
+        count = losses.count(target).float()
         # Gradients are averaged over processes, so each rank's part of the mean is scaled up by their number.
-        self.accelerator.backward(total * (self.world_size / all_count))
+        scale = self.world_size / self.accelerator.reduce(count, reduction="sum").clamp(min=1)
+        total = torch.zeros((), device=self.device)
+        parts = list(zip(image.tensor_split(self.parts), target.tensor_split(self.parts), strict=True))
+        for number, (part, part_target) in enumerate(parts):
+            with self._synchronised(number == len(parts) - 1):
+                logits = self.model(normalise(part, self.manifest.mean, self.manifest.std))
+                loss = self.loss(logits, part_target)
+                self.accelerator.backward(loss * scale)
+            total += loss.detach()
         if self.settings.clip_grad_norm is not None:
             self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.clip_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update_parameters(self.network)
-        self.sums += torch.stack([total.detach(), count.to(total)])
-        bad = torch.where(torch.isfinite(total.detach()), self.first_bad_step, self.progress.step)
+        self.sums += torch.stack([total, count])
+        bad = torch.where(torch.isfinite(total), self.first_bad_step, self.progress.step)
         self.first_bad_step = torch.minimum(self.first_bad_step, bad)
+
+    def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
+        """Gradients travel between processes once a step, with its last part."""
+        return nullcontext() if last else self.accelerator.no_sync(self.model)
 
     def _between_steps(self) -> None:
         """What need not happen at every step: progress, a checkpoint when one is due, a signal."""
