@@ -68,12 +68,12 @@ class WaveMixLite(nn.Module, PyTorchModelHubMixin):
         """
         if mode and self.fused:
             raise ValueError("a fused model is for inference only: train the model that fuse() was called on")
-        return cast(Self, super().train(mode))
+        return super().train(mode)
 
     @classmethod
     def _from_pretrained(cls, **keywords: Any) -> Self:
         """Where the mixin would leave tensors that the file lacks at random, an error."""
-        return super()._from_pretrained(**(keywords | {"strict": True}))
+        return cast(Self, super()._from_pretrained(**(keywords | {"strict": True})))
 
 
 def check_image_size(config: ModelConfig, height: int, width: int) -> None:
