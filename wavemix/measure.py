@@ -15,8 +15,10 @@ def count_parameters(model: nn.Module) -> int:
 
 def count_macs(model: nn.Module, images: Tensor) -> int:
     """Multiply-accumulates of convolutions and matrix products in one forward pass over `images`."""
+    training = model.training
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(images)
+        model.eval()(images)
+    model.train(training)
     return int(counter.get_total_flops()) // 2
 
 

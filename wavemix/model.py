@@ -1,6 +1,6 @@
 """The network: stem, blocks, head; made by name ("128/7", "256/16 ff512 mul3") or from a `ModelConfig`."""
 
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -59,6 +59,21 @@ class WaveMixLite(nn.Module, PyTorchModelHubMixin):
         model = fused_copy(self)
         model.fused = True
         return model
+
+    def train(self, mode: bool = True) -> Self:
+        """Training (or, with False, evaluation) mode.
+
+        Raises:
+            ValueError: training mode of a fused network, which has no batch norm left.
+        """
+        if mode and self.fused:
+            raise ValueError("a fused model is for inference only: train the model that fuse() was called on")
+        return super().train(mode)
+
+    @classmethod
+    def _from_pretrained(cls, **keywords: Any) -> Self:
+        """Where the mixin would leave tensors that the file lacks at random, an error."""
+        return cast(Self, super()._from_pretrained(**(keywords | {"strict": True})))
 
 
 def check_image_size(config: ModelConfig, height: int, width: int) -> None:

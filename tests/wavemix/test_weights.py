@@ -46,9 +46,19 @@ def test_huggingface_hub_reads_and_writes_the_same_files(model: WaveMixLite, tmp
     assert same(WaveMixLite.from_pretrained(tmp_path / "ours"), model)
 
 
+def test_huggingface_hub_loads_nothing_by_halves(model: WaveMixLite, tmp_path: Path) -> None:
+    wavemix.save(model, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"depth": 3}))
+    with pytest.raises(RuntimeError, match=r"blocks\.2\."):
+        WaveMixLite.from_pretrained(tmp_path)
+
+
 def test_a_fused_model_is_not_saved(model: WaveMixLite, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="save the model that fuse"):
         wavemix.save(model.fuse(), tmp_path)
+    with pytest.raises(ValueError, match="for inference only"):
+        model.fuse().train()
     assert not list(tmp_path.iterdir())
 
 
