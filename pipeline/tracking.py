@@ -8,6 +8,7 @@ the steps the journal already has.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import shutil
@@ -262,6 +263,7 @@ class Tracker:
         import mlflow
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         mlflow.set_tracking_uri(self.uri)
         client = mlflow.MlflowClient(self.uri)
         if self.run_id is not None:

@@ -20,6 +20,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -39,7 +40,9 @@ from pipeline.tracking import Tracker
 DEVICE_SHARE = 1 / 3
 """Part of a GPU's memory that the training split may take under ``machine.cache: auto``."""
 LOG_SECONDS = 5.0
-"""Between two points of the training loss."""
+"""Between two updates of the loss beside the progress bar."""
+STOP_STEPS = 8
+"""Between two times that several processes ask one another whether a signal came."""
 
 
 class Stopped(Exception):
@@ -60,6 +63,7 @@ class Progress:
     phase: int = 0
     phase_first: int = 0
     best: float | None = None
+    best_loss: float = 0.0
     best_epoch: int = 0
     best_step: int = 0
     epochs_without_better: int = 0
@@ -127,6 +131,12 @@ class Trainer:
                 f"train.batch_size: got {self.settings.batch_size}, the train split has {split.samples} samples; "
                 "allowed: 2 to that"
             )
+        if 0 < split.samples % self.settings.batch_size < self.world_size:
+            raise UserError(
+                f"train.batch_size: got {self.settings.batch_size}, so the last batch of an epoch has "
+                f"{split.samples % self.settings.batch_size} samples for {self.world_size} processes; "
+                "allowed: one that leaves each process a sample"
+            )
         samples = load_samples(self.folder, self.manifest, "train")
         cache = self.params.machine.cache
         if self.device.type == "cuda" and cache == "auto":
@@ -148,29 +158,33 @@ class Trainer:
             Stopped: a signal came; the state is saved.
             UserError: the loss was NaN or infinite; the last good state is kept.
         """
-        tensors = self._restore()
-        progress = self.progress
-        self.total_steps = self._planned_steps()
-        self.bar = tqdm(
-            total=self.total_steps * self.settings.batch_size,
-            initial=progress.step * self.settings.batch_size,
+        self.tracker = tracker
+        with StopSignal() as self.stop:
+            tensors = self._restore()
+            progress = self.progress
+            self.saved_at = self.logged_at = time.monotonic()
+            with self._progress_bar() as self.bar:
+                while progress.phase < len(self.settings.phases):
+                    self._run_phase(tensors.pop("optimizer", None))
+                    progress.phase += 1
+                    progress.phase_first = progress.step
+                    progress.epochs_without_better = 0
+                if progress.batch > 0:
+                    self._validate()
+        self.accelerator.wait_for_everyone()
+        return Trained.model_validate_json((self.best_folder / "training.json").read_bytes())
+
+    def _progress_bar(self) -> tqdm[Any]:
+        batch_size, start = self.settings.batch_size, self.progress.step
+        return tqdm(
+            total=self._planned_steps() * batch_size,
+            initial=start * batch_size,
             unit="img",
             unit_scale=True,
             disable=self.rank > 0,
             dynamic_ncols=True,
             mininterval=0.2 if sys.stderr.isatty() else 30.0,
         )
-        self.tracker = tracker
-        self.saved_at = self.logged_at = time.monotonic()
-        with StopSignal() as self.stop, self.bar:
-            while progress.phase < len(self.settings.phases):
-                self._run_phase(tensors.pop("optimizer", None))
-                progress.phase += 1
-                progress.phase_first = progress.step
-                progress.epochs_without_better = 0
-            if progress.best_step != progress.step and progress.batch > 0:
-                self._validate()
-        return Trained.model_validate_json((self.best_folder / "training.json").read_bytes())
 
     def _planned_steps(self) -> int:
         """Steps up to the end, as far as they are known: a phase with patience may end earlier."""
@@ -242,11 +256,20 @@ class Trainer:
             self.logged_at = now
             self._check_finite()
             self.bar.set_postfix(epoch=self.progress.epoch, loss=f"{self._mean_loss():.4f}")
-        if self.stop.received:
+        if self._asked_to_stop():
             self._save()
-            raise Stopped(self.stop.received)
+            raise Stopped(self.stop.received or signal.SIGTERM)
         if now - self.saved_at > self.params.machine.checkpoint_seconds:
             self._save()
+
+    def _asked_to_stop(self) -> bool:
+        """Whether a signal came to any process; all of them learn of it at the same step."""
+        if self.world_size == 1:
+            return self.stop.received is not None
+        if self.progress.step % STOP_STEPS > 0:
+            return False
+        asked = torch.tensor(float(self.stop.received is not None), device=self.device)
+        return bool(self.accelerator.reduce(asked, reduction="sum") > 0)
 
     def _mean_loss(self) -> float:
         return float(self.sums[0] / self.sums[1].clamp(min=1))
@@ -264,6 +287,10 @@ class Trainer:
         self._check_finite()
         progress, started = self.progress, time.monotonic()
         network = self.evaluated.eval()
+        if self.world_size > 1:
+            # Each process has batch statistics of its own; the first one's are validated, and kept.
+            for buffer in network.buffers():
+                buffer.copy_(broadcast(buffer))
         batches = evaluation_batches(
             self.folder, self.manifest, "val", self.settings.batch_size, self.rank, self.world_size
         )
@@ -292,9 +319,12 @@ class Trainer:
             name: gigabytes,
         }
         value = figures[self.task.metric]
-        better = progress.best is None or value > progress.best
+        # Of equal figures, as few images give, the one with the lower loss is the better.
+        rank = (value, -row["val/loss"])
+        better = progress.best is None or rank > (progress.best, -progress.best_loss)
         if better:
-            progress.best, progress.best_epoch, progress.best_step = value, progress.epoch + 1, progress.step
+            progress.best, progress.best_loss = value, row["val/loss"]
+            progress.best_epoch, progress.best_step = progress.epoch + 1, progress.step
             progress.epochs_without_better = 0
             self._keep_best()
         else:

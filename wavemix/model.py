@@ -12,6 +12,7 @@ from wavemix.config import ModelConfig, parse_size
 from wavemix.fuse import fused_copy
 from wavemix.heads import HEADS
 from wavemix.paper import paper_rows
+from wavemix.stem import make_stem
 
 
 class WaveMixLite(nn.Module, PyTorchModelHubMixin):
@@ -58,23 +59,6 @@ class WaveMixLite(nn.Module, PyTorchModelHubMixin):
         model = fused_copy(self)
         model.fused = True
         return model
-
-
-def make_stem(config: ModelConfig) -> nn.Sequential:
-    """(B, in_channels, H, W) -> (B, dim, ~H / stem_factor, ~W / stem_factor): the strided or patch stem."""
-    channels, dim, stride, patch = config.in_channels, config.dim, config.stem_stride, config.patch_size
-    if patch is None:
-        return nn.Sequential(
-            nn.Conv2d(channels, dim // 2, 3, stride, padding=1),
-            nn.Conv2d(dim // 2, dim, 3, stride, padding=1),
-        )
-    return nn.Sequential(
-        nn.Conv2d(channels, dim // 4, 3, padding=1),
-        nn.Conv2d(dim // 4, dim // 2, 3, padding=1),
-        nn.Conv2d(dim // 2, dim, patch, stride=patch),
-        nn.GELU(),
-        nn.BatchNorm2d(dim),
-    )
 
 
 def check_image_size(config: ModelConfig, height: int, width: int) -> None:

@@ -331,6 +331,19 @@ def test_caltech256_is_a_folder_per_class_in_a_tar(workshop: Workshop) -> None:
     }
 
 
+def test_a_class_keeps_an_image_to_train_on(workshop: Workshop) -> None:
+    workshop.write("one/1.png", png(noise(9, 9)))
+    with pytest.raises(UserError, match="no class has two images"):
+        workshop.prepare(val_fraction=0.5)
+    for i in range(2):
+        workshop.write(f"two/{i}.png", png(noise(9, 9, seed=i)))
+    manifest = workshop.prepare(val_fraction=0.9)[0]
+    assert {name: split.histogram for name, split in manifest.splits.items()} == {
+        "train": [1, 1],
+        "val": [0, 1],
+    }
+
+
 def cityscapes_content() -> tuple[dict[str, bytes], dict[str, bytes], list[Pixels]]:
     image, mask = noise(6, 8), noise(6, 8, 1) % 34
     frame = "aachen/aachen_000000_000019"

@@ -1,0 +1,111 @@
+"""params.yaml: what DVC reads is what we read, and a mistake is named in one line."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import dvc.utils.serialize
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.errors import UserError
+from pipeline.params import Params, configuration_hash, load_params, parse_params
+
+ROOT = Path(__file__).parents[2]
+
+
+def ours() -> dict[str, Any]:
+    values: dict[str, Any] = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    return values
+
+
+def test_the_committed_params_are_valid_and_read_as_dvc_reads_them() -> None:
+    params = load_params(ROOT / "params.yaml")
+    theirs = dvc.utils.serialize.load_yaml(str(ROOT / "params.yaml"))
+    assert theirs == ours()
+    assert params.train.phases[0].lr == theirs["train"]["phases"][0]["lr"] == 1e-3
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    values = copy.deepcopy(ours())
+    *sections, key = path.split("/")
+    section: Any = values
+    for name in sections:
+        section = section[int(name)] if name.isdigit() else section[name]
+    section[key] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("data", "digitz", r"data: got 'digitz' \(did you mean 'digits'\?\), allowed: digits, digit_scenes"),
+        ("model/dim", "big", r"model\.dim: got 'big', should be a valid integer"),
+        ("model/dim", 0, r"model\.dim: got 0, should be greater than 0"),
+        ("model/dimm", 8, r"model\.dimm: no such key \(did you mean 'dim'\?\), allowed: depth, dim"),
+        ("train/batchsize", 8, r"train\.batchsize: no such key \(did you mean 'batch_size'\?\)"),
+        ("train/batch_size", 64.5, r"train\.batch_size: got 64\.5, should be a valid integer"),
+        ("train/phases", [], r"train\.phases: got \[\], "),
+        (
+            "train/phases",
+            [{"optimizer": "adam", "epochs": 1}],
+            r"optimizer: got 'adam', no such optimiser \(did you",
+        ),
+        ("train/phases", [{"optimizer": "sgd"}], r"phases\.0: .*needs exactly one of epochs, steps, samples"),
+        ("train/phases", [{"optimizer": "sgd", "epochs": 1, "steps": 5}], r"needs exactly one of epochs"),
+        (
+            "train/phases",
+            [{"optimizer": "sgd", "epochs": 0}],
+            r"phases\.0\.epochs: got 0, should be greater than 0",
+        ),
+        ("train/phases/0/learning_rate", 1, r"phases\.0\.learning_rate: no such key"),
+        ("train/amp", "fp8", r"train\.amp: got 'fp8', should be 'auto', 'off', 'bf16' or 'fp16'"),
+        ("machine/roots", "/data", r"machine\.roots: got '/data', "),
+        ("datasets/digits/sizes", [[8]], r"datasets\.digits\.sizes\.0\.1: missing"),
+        ("datasets/digits/sizez", 1, r"datasets\.digits\.sizez: no such key \(did you mean 'sizes'\?\)"),
+    ],
+)
+def test_a_mistake_is_named_with_what_is_allowed(path: str, value: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        parse_params(changed(path, value))
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_key_is_named() -> None:
+    values = ours()
+    del values["model"]["depth"]
+    with pytest.raises(UserError, match=r"model\.depth: missing"):
+        parse_params(values)
+
+
+def test_no_file_and_no_yaml_are_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file; run from the repository's top folder"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("model: [1, 2")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("")
+    with pytest.raises(UserError, match=r"params\.yaml: "):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_size_that_is_not_prepared_is_refused() -> None:
+    params = parse_params(changed("train/size", [16, 16]))
+    with pytest.raises(UserError, match=r"train\.size: got \[16, 16\], allowed: \[8, 8\]; or add it"):
+        _ = params.size
+
+
+def test_what_only_changes_the_machine_changes_no_hash() -> None:
+    before, after = parse_params(ours()), parse_params(changed("machine/device", "cpu"))
+    assert configuration_hash(before.model, before.train) == configuration_hash(after.model, after.train)
+    other = parse_params(changed("train/seed", 1))
+    assert configuration_hash(before.train) != configuration_hash(other.train)
+
+
+def test_every_dataset_of_the_file_has_a_reader() -> None:
+    from pipeline.datasets import READERS
+
+    params = Params.model_validate_json(load_params(ROOT / "params.yaml").model_dump_json())
+    assert {dataset.reader for dataset in params.datasets.values()} <= set(READERS)
