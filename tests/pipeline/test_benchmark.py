@@ -46,15 +46,6 @@ def test_says_of_every_figure_how_it_was_got(experiment: Callable[..., Params], 
     assert not any(name.startswith("max_batch") for name in written["figures"])  # nothing to say of a GPU
 
 
-def test_kept_memory_grows_with_the_batch_alone(experiment: Callable[..., Params]) -> None:
-    params = experiment("classification")
-    bench = toy_bench(params, read_manifest(shards_folder("toy", params.size)))
-    bench.batch = 4
-    four = bench._saved_bytes()
-    bench.batch = 8
-    assert 1.8 < bench._saved_bytes() / four <= 2.1
-
-
 def test_the_table_shows_spread_and_way() -> None:
     text = as_markdown([Figure("rate", 1234.5, "images/s", "measured", 5, 2.345)], {"device": "cpu"})
     assert "| rate | 1,234 ± 2.35 | images/s | 5 | measured |" in text
