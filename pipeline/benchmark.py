@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline import losses
 from pipeline.loader import evaluation_batches
@@ -29,6 +28,7 @@ from pipeline.params import Params
 from pipeline.paths import shards_folder
 from pipeline.tasks import normalise, task_of
 from pipeline.trainer import build_network
+from wavemix.measure import count_macs, count_parameters, saved_bytes
 
 BATCH = 64
 """The paper's "GPU RAM for batch size 64"."""
@@ -37,6 +37,7 @@ CARDS_GB = (16, 40)
 WARM_UP, REPEATS = 2, 5
 """Runs that do not count, and those that do."""
 END_TO_END_BATCHES = 20
+AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -115,21 +116,21 @@ class Bench:
 
     def size(self) -> list[Figure]:
         """Parameters and multiply-accumulates of one image."""
-        parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.model.eval()
-        counter = FlopCounterMode(display=False)
-        with torch.no_grad(), counter:
-            self.model(self._images(1))
         return [
-            Figure("parameters", parameters, "", "counted"),
-            Figure("forward_gmacs", counter.get_total_flops() / 2e9, "GMAC an image", "counted by torch"),
+            Figure("parameters", count_parameters(self.model), "", "counted"),
+            Figure(
+                "forward_gmacs", count_macs(self.model, self._images(1)) / 1e9, "GMAC an image", "counted"
+            ),
         ]
 
     def memory(self) -> list[Figure]:
         """What training takes at a batch of 64, and the largest batches that fit the paper's cards."""
         if self.device.type != "cuda":
-            kept = self._saved_bytes() / self.batch / 1e6
-            how = f"counted at a batch of {self.batch}: tensors saved for backward; no GPU here"
+            self.model.train()
+            # Twice as many at least: what does not grow with the batch is told by comparing it with half of it.
+            kept = saved_bytes(self.model, self._images(max(2, self.batch)), AMP_TYPES.get(self.amp)) / 1e6
+            how = "counted: tensors saved for backward, the loss left out; no GPU here"
             return [Figure("kept_for_backward_mb", kept, "MB an image", how)]
         small, large = self._peak_bytes(BATCH // 2), self._peak_bytes(BATCH)
         per_image = (large - small) / (BATCH - BATCH // 2)
@@ -200,24 +201,6 @@ class Bench:
             logits = self.model(images)
         (self.loss(logits, target) / losses.count(target)).backward()
 
-    def _saved_bytes(self) -> int:
-        """Bytes of all tensors that autograd keeps between forward and backward, shared storage once."""
-        kept: dict[int, int] = {}
-        own = {parameter.untyped_storage().data_ptr() for parameter in self.model.parameters()}
-
-        def pack(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                kept[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        self.model.train()
-        images, target = self._images(self.batch), self._target(self.batch)
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            self._step(images, target)
-        self.model.zero_grad(set_to_none=True)
-        return sum(kept.values())
-
     def _peak_bytes(self, batch: int) -> int:
         """Most memory allocated during two training steps."""
         self.model.train()
@@ -241,8 +224,7 @@ class Bench:
 
     @contextmanager
     def _autocast(self) -> Iterator[None]:
-        kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
-        with torch.autocast(self.device.type, kinds.get(self.amp), enabled=self.amp != "no"):
+        with torch.autocast(self.device.type, AMP_TYPES.get(self.amp), enabled=self.amp != "no"):
             yield
 
     def _wait(self) -> None:

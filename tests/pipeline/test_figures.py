@@ -46,6 +46,7 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "histogram": lambda: figures.histogram({"train": [3, 0, 900], "val": [1, 1, 1]}, names(3), "samples"),
     "histogram of 300": lambda: figures.histogram({"train": [5] * 300}, names(300), "samples"),
     "calibration": lambda: figures.reliability([0.2, 0.9], [0.1, 0.95], [10, 1000]),
+    "tradeoff": lambda: figures.tradeoff({"paper": [(1e4, 80.0, "a")], "ours": [(1e4, 80.0, "b")]}, "top-1"),
     "guesses": lambda: pictures.guesses(
         [pictures.Guess(image(8, 8, 1), 0, 0.9, 1), pictures.Guess(image(8, 8, 1), 1, 0.5)], names(2), "Title"
     ),
