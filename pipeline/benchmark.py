@@ -199,7 +199,8 @@ class Bench:
         """Forward and backward."""
         with self._autocast():
             logits = self.model(images)
-        (self.loss(logits, target) / losses.count(target)).backward()
+        mean = self.loss(logits, target) / losses.count(target)
+        mean.backward()  # type: ignore[no-untyped-call]
 
     def _peak_bytes(self, batch: int) -> int:
         """Most memory allocated during two training steps."""
