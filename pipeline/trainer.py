@@ -28,16 +28,15 @@ import wavemix
 from pipeline import checkpoint
 from pipeline.checkpoint import StateFolder, Trained
 from pipeline.errors import UserError
-from pipeline.loader import Batch, MemoryLoader, evaluation_batches, load_samples, split_bytes
+from pipeline.loader import Batch, Loader, evaluation_batches
 from pipeline.machine import StopSignal, choose_amp, choose_device, peak_memory
 from pipeline.manifest import Manifest
 from pipeline.optim import PhaseSteps, build_optimizer
 from pipeline.params import Params
+from pipeline.streaming import open_loader
 from pipeline.tasks import measure, normalise, task_of
 from pipeline.tracking import Tracker
 
-DEVICE_SHARE = 1 / 3
-"""Part of a GPU's memory that the training split may take under ``machine.cache: auto``."""
 LOG_SECONDS = 5.0
 """Between two points of the training loss."""
 
@@ -120,7 +119,7 @@ class Trainer:
         self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.first_bad_step = torch.full((), torch.iinfo(torch.int64).max, device=self.device)
 
-    def _open_loader(self) -> MemoryLoader:
+    def _open_loader(self) -> Loader:
         split = self.manifest.split("train")
         self.manifest.split("val")
         if self.settings.batch_size > split.samples:
@@ -128,14 +127,7 @@ class Trainer:
                 f"train.batch_size: got {self.settings.batch_size}, the train split has {split.samples} samples; "
                 "allowed: 2 to that"
             )
-        samples = load_samples(self.folder, self.manifest, "train")
-        cache = self.params.machine.cache
-        if self.device.type == "cuda" and cache == "auto":
-            memory = torch.cuda.get_device_properties(self.device).total_memory
-            cache = "device" if split_bytes(self.manifest, "train") < memory * DEVICE_SHARE else "host"
-        if cache == "device":
-            samples = samples.to(self.device)
-        return MemoryLoader(samples, self.settings.batch_size, self.settings.seed, self.rank, self.world_size)
+        return open_loader(self.params, self.manifest, self.folder, self.device, self.rank, self.world_size)
 
     @property
     def evaluated(self) -> wavemix.WaveMixLite:
