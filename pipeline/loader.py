@@ -1,17 +1,22 @@
 """Shards to batches: every sample once per epoch, in an order that is a function of (seed, epoch) alone.
 
-A split that fits lives in memory as uint8 arrays and a batch is one gather; a larger one streams through
-webdataset (`pipeline.streaming`). Both give the same kind of batch and both can start in mid-epoch.
+A split that fits lives in memory as uint8 arrays and a batch is one gather; a larger one streams
+(`pipeline.streaming`). Both follow the same `Plan`, so they give the same batches, and both can start in mid-epoch.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Iterator
+import sys
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +26,10 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.manifest import Manifest, Shard
+from pipeline.storage import Storage
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 BLOCK = 512
 """Bytes of a tar header, and what members are padded to (POSIX ustar)."""
@@ -78,18 +87,24 @@ def load_samples(folder: Path, manifest: Manifest, split: str) -> Samples:
     return Samples(torch.from_numpy(images), torch.from_numpy(targets))
 
 
+def sample_bytes(manifest: Manifest) -> int:
+    """Bytes of one decoded sample."""
+    height, width = manifest.size
+    return height * width * (manifest.channels + (manifest.task == "segmentation"))
+
+
 def split_bytes(manifest: Manifest, split: str) -> int:
     """Bytes that `load_samples` takes."""
-    height, width = manifest.size
-    per_pixel = manifest.channels + (manifest.task == "segmentation")
-    return manifest.split(split).samples * height * width * per_pixel
+    return manifest.split(split).samples * sample_bytes(manifest)
 
 
 Decoded = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | int]
 
 
-def read_shard(path: Path, shard: Shard, manifest: Manifest) -> Iterator[Decoded]:
-    """The (image, target) pairs of one local shard, in its order.
+def read_shard(
+    path: Path, shard: Shard, manifest: Manifest, wanted: Container[int] | None = None
+) -> Iterator[Decoded]:
+    """The (image, target) pairs of one shard in its order, or those of them whose positions are ``wanted``.
 
     Raises:
         UserError: as `load_samples`.
@@ -97,22 +112,38 @@ def read_shard(path: Path, shard: Shard, manifest: Manifest) -> Iterator[Decoded
     count = 0
     pending: dict[str, memoryview] = {}
     key = ""
-    for name, content in _members(path):
+    for name, content in _members(_content(path, shard, manifest), path):
         sample_key, _, kind = name.partition(".")
         if sample_key != key and pending:
-            yield decode_sample(pending, manifest, path)
+            if wanted is None or count in wanted:
+                yield decode_sample(pending, manifest, path)
             count += 1
             pending = {}
         key = sample_key
         pending[kind] = content
     if pending:
-        yield decode_sample(pending, manifest, path)
+        if wanted is None or count in wanted:
+            yield decode_sample(pending, manifest, path)
         count += 1
     if count != shard.samples:
         raise UserError(
             f"{path}: {count} samples, the manifest says {shard.samples}; delete {path.parent} and "
             "run `uv run dvc repro`"
         )
+
+
+def _content(path: Path, shard: Shard, manifest: Manifest) -> memoryview:
+    """The bytes of a shard: of the file at ``path``, or from where the manifest says that the shards lie."""
+    if manifest.location is None or path.exists():
+        return memoryview(path.read_bytes())
+    storage = Storage(manifest.location)
+    content = storage.read(shard.name)
+    if content is None or hashlib.sha256(content).hexdigest() != shard.sha256:
+        raise UserError(
+            f"{storage.place(shard.name)}: {'missing' if content is None else 'not what was written'}; "
+            "prepare it again"
+        )
+    return memoryview(content)
 
 
 def decode_sample(members: dict[str, memoryview], manifest: Manifest, path: Path) -> Decoded:
@@ -149,10 +180,9 @@ def _decode_array(members: dict[str, memoryview], prefix: str) -> npt.NDArray[np
     raise KeyError(f"no {prefix}npy, {prefix}png, {prefix}jpg or {prefix}webp among {', '.join(members)}")
 
 
-def _members(path: Path) -> Iterator[tuple[str, memoryview]]:
+def _members(content: memoryview, path: Path) -> Iterator[tuple[str, memoryview]]:
     """(name, content) of each plain file in a tar. Our shards hold nothing else, so the walk is a few lines
     and some ten times faster than `tarfile`."""
-    content = memoryview(path.read_bytes())
     position = 0
     while position + BLOCK <= len(content):
         header = content[position : position + BLOCK]
@@ -168,43 +198,130 @@ def _members(path: Path) -> Iterator[tuple[str, memoryview]]:
         position = start + -(-size // BLOCK) * BLOCK
 
 
-def epoch_order(seed: int, epoch: int, samples: int) -> Tensor:
-    """A permutation of ``range(samples)`` (int64), a function of (seed, epoch) alone."""
-    return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(samples))
-
-
 def rank_slice(length: int, rank: int, world_size: int) -> slice:
     """What ``rank`` takes of ``length`` samples: disjoint, complete, sizes within one of each other."""
     return slice(length * rank // world_size, length * (rank + 1) // world_size)
 
 
 @dataclass(frozen=True)
-class MemoryLoader:
-    """Training batches from memory.
+class Plan:
+    """Which samples each batch takes: a function of (seed, epoch) and the shards, wherever the samples lie.
 
-    ``batch_size`` is over all processes; each rank yields its slice of every batch, so all ranks take the
-    same number of steps. The last batch of an epoch may be smaller.
+    Shards are shuffled and taken in windows, and the samples within a window are shuffled; a split of one window is
+    shuffled as a whole. Samples are known by their number in the split.
+
+    Args:
+        shards: samples in each shard.
+        batch_size: over all processes. Each rank takes its slice of every batch, so all ranks take the same
+            number of steps; the last batch of an epoch may be smaller.
+        window: samples in a window, rounded up to whole shards.
     """
 
-    samples: Samples
+    shards: tuple[int, ...]
     batch_size: int
     seed: int
     rank: int = 0
     world_size: int = 1
+    window: int = sys.maxsize
+
+    @property
+    def samples(self) -> int:
+        return sum(self.shards)
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-len(self.samples) // self.batch_size)
+        return -(-self.samples // self.batch_size)
+
+    def windows(self, epoch: int) -> Iterator[tuple[list[int], Tensor]]:
+        """The shards of each window of ``epoch`` and its samples in their order (int64)."""
+        starts = np.concatenate([[0], np.cumsum(self.shards)])
+        shards: list[int] = []
+        held = number = 0
+        for position, shard in enumerate(
+            np.random.default_rng([self.seed, epoch, 0, 1]).permutation(len(self.shards))
+        ):
+            shards.append(int(shard))
+            held += self.shards[shard]
+            if held >= self.window or position == len(self.shards) - 1:
+                samples = np.concatenate([np.arange(starts[s], starts[s + 1]) for s in sorted(shards)])
+                order = np.random.default_rng([self.seed, epoch, number]).permutation(held)
+                yield shards, torch.from_numpy(samples[order])
+                shards, held, number = [], 0, number + 1
+
+    def mine(self, positions: Tensor) -> Tensor:
+        """Whether this rank takes the samples at ``positions`` (int64) of an epoch's order: bool."""
+        within = positions % self.batch_size
+        length = (self.samples - (positions - within)).clamp(max=self.batch_size)
+        first, last = length * self.rank // self.world_size, length * (self.rank + 1) // self.world_size
+        return (first <= within) & (within < last)
+
+    def batches(self, epoch: int, first_batch: int = 0) -> Iterator[Tensor]:
+        """The samples of this rank in each batch of ``epoch`` from number ``first_batch`` on (int64)."""
+        order = torch.cat([order for _, order in self.windows(epoch)])
+        for batch in torch.split(order, self.batch_size)[first_batch:]:
+            yield batch[rank_slice(len(batch), self.rank, self.world_size)]
+
+
+Augmentation = Callable[[Batch, int, Tensor], Batch]
+"""(batch, epoch, numbers of its samples in the split) -> batch."""
+
+
+@dataclass(frozen=True)
+class Loader(ABC):
+    """Training batches: every sample once per epoch over all ranks, from any batch on.
+
+    ``threads`` run the augmentation ahead of the training; 0 runs it in between.
+    """
+
+    plan: Plan
+    augment: Augmentation | None = field(default=None, kw_only=True)
+    threads: int = field(default=0, kw_only=True)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.plan.steps_per_epoch
 
     def samples_in(self, batches: int) -> int:
-        """Samples in the first ``batches`` batches of an epoch."""
-        return min(batches * self.batch_size, len(self.samples))
+        """Samples in the first ``batches`` batches of an epoch, over all ranks."""
+        return min(batches * self.plan.batch_size, self.plan.samples)
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
-        """The batches of ``epoch`` from number ``first_batch`` on."""
-        order = epoch_order(self.seed, epoch, len(self.samples)).to(self.samples.images.device)
-        for indices in torch.split(order, self.batch_size)[first_batch:]:
-            yield self.samples.take(indices[rank_slice(len(indices), self.rank, self.world_size)])
+        """This rank's part of the batches of ``epoch`` from number ``first_batch`` on."""
+        taken = self._take(epoch, first_batch)
+        if (augment := self.augment) is None:
+            return (batch for _, batch in taken)
+
+        def work(pair: tuple[Tensor, Batch]) -> Batch:
+            indices, batch = pair
+            return augment(batch, epoch, indices)
+
+        return ahead(taken, work, self.threads) if self.threads else map(work, taken)
+
+    @abstractmethod
+    def _take(self, epoch: int, first_batch: int) -> Iterator[tuple[Tensor, Batch]]:
+        """Batches with the numbers of their samples."""
+
+
+@dataclass(frozen=True)
+class MemoryLoader(Loader):
+    """Training batches from samples that lie in memory, on the host or on the device."""
+
+    samples: Samples
+
+    def _take(self, epoch: int, first_batch: int) -> Iterator[tuple[Tensor, Batch]]:
+        for indices in self.plan.batches(epoch, first_batch):
+            yield indices, self.samples.take(indices.to(self.samples.images.device))
+
+
+def ahead(items: Iterator[Item], work: Callable[[Item], Result], threads: int) -> Iterator[Result]:
+    """``map(work, items)``, in its order, with ``threads`` results worked on before they are asked for."""
+    with ThreadPoolExecutor(threads) as pool:
+        pending = deque(pool.submit(work, item) for item in islice(items, threads))
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(work, item) for item in islice(items, 1))
+            yield result
+            del result
 
 
 def evaluation_batches(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from pipeline.errors import UserError
 
@@ -83,6 +83,14 @@ class Manifest(_Record):
     source_fingerprint: str
     location: str | None = None
     """Where the shards lie (an fsspec URL) when they are not beside this manifest."""
+
+    @field_validator("location")
+    @classmethod
+    def _runs_nothing(cls, location: str | None) -> str | None:
+        # Stock webdataset takes such a location for a shell command.
+        if location is not None and location.lstrip().startswith("pipe:"):
+            raise ValueError("location: a pipe: is never run, allowed: an fsspec URL")
+        return location
 
     @property
     def num_classes(self) -> int:

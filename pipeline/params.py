@@ -143,6 +143,8 @@ class TrainParams(Section):
     """Weight decay on every parameter (as the paper); false spares biases and batch normalisation."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the weights, which is then what is validated and kept."""
+    augment: tuple[dict[str, dict[str, Any] | None], ...] = ()
+    """Albumentations' transforms and their arguments, in their order; none by default (as the paper)."""
 
 
 class EvaluateParams(Section):
@@ -156,7 +158,7 @@ class MachineParams(Section):
     """What only changes the machine, never the result: no DVC stage tracks it."""
 
     workers: PositiveInt | None = None
-    """Processes that prepare data; all cores when null."""
+    """Processes that prepare data and threads that load it; all cores when null."""
     output: str | None = None
     """fsspec URL (``s3://bucket/folder``) that shards are written to; ``data/shards`` when null."""
     engine: Literal["local", "ray"] = "local"
@@ -165,8 +167,9 @@ class MachineParams(Section):
     """Where to train and evaluate; auto is the GPU where there is one."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile of the network; auto compiles on a GPU."""
-    cache: Literal["auto", "host", "device"] = "auto"
-    """Where the training split lies in memory; auto is on the device when it takes under a third of it."""
+    cache: Literal["auto", "host", "device", "stream"] = "auto"
+    """Where the training split lies: in memory, or read while training. auto is on the device when it takes under a
+    third of that, on the host when under half of what is free, else stream; the batches are the same."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
     """How often the state of an unfinished training is saved, besides after every epoch."""
     roots: dict[str, str] = {}

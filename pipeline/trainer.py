@@ -30,16 +30,15 @@ import wavemix
 from pipeline import checkpoint, losses
 from pipeline.checkpoint import StateFolder, Trained
 from pipeline.errors import UserError
-from pipeline.loader import Batch, MemoryLoader, evaluation_batches, load_samples, split_bytes
+from pipeline.loader import Batch, Loader, evaluation_batches
 from pipeline.machine import StopSignal, choose_amp, choose_device, peak_memory
 from pipeline.manifest import Manifest
 from pipeline.optim import PhaseSteps, build_optimizer
 from pipeline.params import Params
+from pipeline.streaming import open_loader
 from pipeline.tasks import measure, normalise, task_of
 from pipeline.tracking import Tracker
 
-DEVICE_SHARE = 1 / 3
-"""Part of a GPU's memory that the training split may take under ``machine.cache: auto``."""
 LOG_SECONDS = 5.0
 """Between two updates of the loss beside the progress bar."""
 STOP_STEPS = 8
@@ -126,7 +125,7 @@ class Trainer:
         self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.first_bad_step = torch.full((), torch.iinfo(torch.int64).max, device=self.device)
 
-    def _open_loader(self) -> MemoryLoader:
+    def _open_loader(self) -> Loader:
         split = self.manifest.split("train")
         self.manifest.split("val")
         if self.settings.batch_size > split.samples:
@@ -140,14 +139,7 @@ class Trainer:
                 f"{split.samples % self.settings.batch_size} samples for {self.world_size} processes; "
                 "allowed: one that leaves each process a sample"
             )
-        samples = load_samples(self.folder, self.manifest, "train")
-        cache = self.params.machine.cache
-        if self.device.type == "cuda" and cache == "auto":
-            memory = torch.cuda.get_device_properties(self.device).total_memory
-            cache = "device" if split_bytes(self.manifest, "train") < memory * DEVICE_SHARE else "host"
-        if cache == "device":
-            samples = samples.to(self.device)
-        return MemoryLoader(samples, self.settings.batch_size, self.settings.seed, self.rank, self.world_size)
+        return open_loader(self.params, self.manifest, self.folder, self.device, self.rank, self.world_size)
 
     @property
     def evaluated(self) -> wavemix.WaveMixLite:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.errors import UserError
-from pipeline.loader import MemoryLoader, Samples, epoch_order, evaluation_batches, load_samples, rank_slice
+from pipeline.loader import MemoryLoader, Plan, Samples, evaluation_batches, load_samples, rank_slice
 from pipeline.manifest import FILE_NAME, read_manifest
 from tests.pipeline.toy import draw, write_shards
 
@@ -28,14 +28,30 @@ def toy_loader(batch_size: int = 16, seed: int = 3, rank: int = 0, world_size: i
     """Fifty samples whose target is their own number."""
     numbers = torch.arange(50)
     images = numbers.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 2, 2, 3)
-    return MemoryLoader(Samples(images, numbers), batch_size, seed, rank, world_size)
+    return MemoryLoader(Plan((50,), batch_size, seed, rank, world_size), Samples(images, numbers))
 
 
 def test_an_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
     epochs = [torch.cat([batch.target for batch in toy_loader().epoch(epoch)]) for epoch in (0, 1, 0)]
     assert sorted(epochs[0].tolist()) == list(range(50))
     assert epochs[0].tolist() == epochs[2].tolist() != epochs[1].tolist()
-    assert epoch_order(4, 0, 50).tolist() != epoch_order(3, 0, 50).tolist()
+    other_seed = torch.cat([batch.target for batch in toy_loader(seed=4).epoch(0)])
+    assert other_seed.tolist() != epochs[0].tolist()
+
+
+def test_a_plan_of_windows_takes_whole_shards_and_every_sample_once() -> None:
+    plan = Plan((20, 20, 10, 7, 3), 16, seed=3, window=25)
+    firsts = [0, 20, 40, 50, 57, 60]
+    for epoch in range(3):
+        windows = list(plan.windows(epoch))
+        assert sorted(shard for shards, _ in windows for shard in shards) == list(range(5))
+        for shards, order in windows:
+            inside = [number for shard in shards for number in range(firsts[shard], firsts[shard + 1])]
+            assert sorted(order.tolist()) == sorted(inside)
+            assert order.tolist() != sorted(inside)
+        assert all(len(order) >= 25 for _, order in windows[:-1])
+        assert torch.cat(list(plan.batches(epoch))).sort().values.tolist() == list(range(60))
+    assert len({str(list(plan.windows(epoch))) for epoch in range(9)}) == 9
 
 
 def test_image_and_target_stay_together() -> None:

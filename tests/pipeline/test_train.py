@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -52,13 +53,33 @@ class Interrupted(Exception):
     pass
 
 
-@pytest.mark.parametrize("amp", ["off", "bf16"])
-@pytest.mark.parametrize("stop_at", [2, 5, 8, 9])
+AUGMENTED = {
+    "device": [{"HorizontalFlip": {}}, {"Pad": {"padding": 1}}, {"RandomCrop": {"height": 8, "width": 12}}],
+    "host": [{"HorizontalFlip": {}}, {"RandomBrightnessContrast": {"p": 0.5}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "amp", "augment", "cache"),
+    [
+        *itertools.product([2, 5, 8, 9], ["off", "bf16"], [None], ["host"]),
+        (5, "off", "device", "host"),
+        (5, "off", "host", "host"),
+        (9, "off", "device", "stream"),
+        (2, "off", "host", "stream"),
+    ],
+)
 def test_a_run_cut_off_anywhere_ends_with_the_same_weights(
-    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, stop_at: int, amp: str
+    toy: Callable[..., Params],
+    monkeypatch: pytest.MonkeyPatch,
+    stop_at: int,
+    amp: str,
+    augment: str | None,
+    cache: str,
 ) -> None:
     """Four steps an epoch: 2 and 5 lie within the first phase's epochs, 8 on the border of one, 9 in the second."""
-    params = toy(phases=TWO_PHASES, ema=0.8, clip_grad_norm=1.0, amp=amp)
+    recipe = AUGMENTED[augment] if augment else []
+    params = toy(phases=TWO_PHASES, ema=0.8, clip_grad_norm=1.0, amp=amp, augment=recipe)
     run(params)
     whole = weights()
 
@@ -70,7 +91,7 @@ def test_a_run_cut_off_anywhere_ends_with_the_same_weights(
         step(self, *arguments)
 
     always = params.model_copy(
-        update={"machine": params.machine.model_copy(update={"checkpoint_seconds": 0.0})}
+        update={"machine": params.machine.model_copy(update={"checkpoint_seconds": 0.0, "cache": cache})}
     )
     monkeypatch.setattr(Trainer, "_step", cut)
     with pytest.raises(Interrupted):

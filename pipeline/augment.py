@@ -1,0 +1,301 @@
+"""Augmentation: an Albumentations recipe in params.yaml, by the names Albumentations uses.
+
+What happens to a sample is a function of (seed, epoch, the sample's number in its split) alone: the same whatever the
+number of processes, threads or batches, and wherever a training was cut off. Recipes of flips and padded random
+crops alone run vectorised on the batch's device; all others run in Albumentations, on the host.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+import os
+import random
+import struct
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.errors import UserError, did_you_mean
+from pipeline.loader import Batch
+from pipeline.manifest import IGNORE, Manifest
+
+Step = Mapping[str, Mapping[str, Any] | None]
+"""One transform: its name and its arguments, as in ``{HorizontalFlip: {p: 0.5}}``."""
+
+
+class Augment(Protocol):
+    """Changes the images and masks of a batch; ``indices`` int64 (B,) are the samples' numbers in their split."""
+
+    on_host: bool
+    """Whether it works sample by sample in Python, so that threads should run it ahead of the training."""
+
+    def __call__(self, batch: Batch, epoch: int, indices: Tensor) -> Batch: ...
+
+
+def build_augment(recipe: Sequence[Step], manifest: Manifest, seed: int) -> Augment | None:
+    """The augmentation that ``train.augment`` describes, tried on noise first; None where it is empty.
+
+    Raises:
+        UserError: no such transform, a wrong argument, or what comes out is not an image of the shards' size.
+    """
+    steps = [(name, dict(arguments or {})) for step in recipe for name, arguments in step.items()]
+    if not steps:
+        return None
+    augment = (
+        OnDevice(steps, seed)
+        if all(name in VECTORISED and VECTORISED[name].takes(arguments) for name, arguments in steps)
+        else OnHost(steps, seed)
+    )
+    _try(augment, manifest, ", ".join(name for name, _ in steps))
+    return augment
+
+
+def _try(augment: Augment, manifest: Manifest, names: str) -> None:
+    height, width = manifest.size
+    noise = np.random.default_rng(0)
+    images = torch.from_numpy(noise.integers(0, 256, (8, height, width, manifest.channels), dtype=np.uint8))
+    masks = manifest.task == "segmentation"
+    targets = (
+        torch.zeros((8, height, width), dtype=torch.uint8) if masks else torch.zeros(8, dtype=torch.int64)
+    )
+    try:
+        image, target = augment(Batch(images, targets), 0, torch.arange(8))
+        if image.shape != images.shape or target.shape != targets.shape or image.dtype != torch.uint8:
+            got = f"{str(image.dtype).removeprefix('torch.')} {list(image.shape[1:])}"
+            raise ValueError(
+                f"gives {got}; allowed: uint8 {list(images.shape[1:])}, as in the shards "
+                "(the pipeline normalises by itself)"
+            )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"train.augment: {names}: {reason or type(error).__name__}; change the recipe"
+        ) from None
+
+
+# In Albumentations
+
+
+class OnHost:
+    """A recipe as an `albumentations.Compose`; masks are moved with their images, nearest, new pixels ignored."""
+
+    on_host = True
+
+    def __init__(self, steps: Sequence[tuple[str, dict[str, Any]]], seed: int) -> None:
+        album = _albumentations()
+        transforms = [_transform(name, arguments) for name, arguments in steps]
+        self._compose = album.Compose(transforms, mask_interpolation=0)  # cv2.INTER_NEAREST
+        self._seed = seed
+        self._threads = threading.local()
+
+    def __call__(self, batch: Batch, epoch: int, indices: Tensor) -> Batch:
+        if not hasattr(self._threads, "recipe"):
+            self._threads.recipe = _Recipe(copy.deepcopy(self._compose), self._seed)
+        masks = batch.target.ndim > 1
+        images, targets = [], []
+        for image, target, index in zip(
+            batch.image.numpy(), batch.target.numpy(), indices.tolist(), strict=True
+        ):
+            changed, mask = self._threads.recipe(image, target if masks else None, epoch, index)
+            images.append(changed)
+            targets.append(mask)
+        stacked = torch.from_numpy(np.stack(images)).reshape(len(images), *images[0].shape[:2], -1)
+        return Batch(stacked, torch.from_numpy(np.stack(targets)) if masks else batch.target)
+
+
+class _Recipe:
+    """A Compose with one source of randomness, which is set anew for every sample.
+
+    `Compose.set_random_seed` gives every transform the same seed, so that two flips at p=0.5 would always come
+    together, and costs a new generator for each. Here all of them draw from one counter-based generator in turn.
+    """
+
+    def __init__(self, compose: Any, seed: int) -> None:
+        self._compose = compose
+        self._bits = np.random.Philox(key=np.zeros(2, dtype=np.uint64))
+        self._state: Any = self._bits.state
+        self._seed = seed
+        self._generator = np.random.Generator(self._bits)
+        self._python = random.Random()
+        self._share(compose)
+
+    def _share(self, node: Any) -> None:
+        node.random_generator, node.py_random = self._generator, self._python
+        for child in getattr(node, "transforms", ()):
+            self._share(child)
+
+    def __call__(
+        self, image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, epoch: int, index: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        self._state["state"]["key"][:] = (self._seed % 2**64, epoch)
+        self._state["state"]["counter"][:] = (0, index, 0, 0)
+        self._state["buffer_pos"], self._state["has_uint32"] = 4, 0
+        self._bits.state = self._state
+        self._python.seed(int(self._generator.integers(2**63)))
+        if mask is None:
+            return self._compose(image=image)["image"], None
+        changed = self._compose(image=image, mask=mask)
+        return changed["image"], changed["mask"]
+
+
+def _albumentations() -> Any:
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # importing it would ask the network for its newest version
+    import albumentations
+
+    return albumentations
+
+
+def _transform(name: str, arguments: dict[str, Any]) -> Any:
+    """One transform of Albumentations, or a composition (OneOf, SomeOf, Sequential) of a list of them.
+
+    Raises:
+        UserError: there is none of that name, or it does not take these arguments.
+    """
+    album = _albumentations()
+    kinds = (album.BasicTransform, album.BaseCompose)
+    known = [n for n, kind in vars(album).items() if isinstance(kind, type) and issubclass(kind, kinds)]
+    if name not in known:
+        raise UserError(
+            f"train.augment: got {name!r}{did_you_mean(name, known)}, allowed: the transforms of Albumentations "
+            f"{album.__version__}"
+        )
+    kind = getattr(album, name)
+    allowed = [n for n in inspect.signature(kind.__init__).parameters if n != "self"]
+    for argument in arguments:
+        if argument not in allowed:
+            raise UserError(
+                f"train.augment: {name}: got {argument!r}{did_you_mean(argument, allowed)}, "
+                f"allowed: {', '.join(allowed)}"
+            )
+    if isinstance(parts := arguments.get("transforms"), list):
+        built = [_transform(n, dict(a or {})) for part in parts for n, a in dict(part).items()]
+        arguments = {**arguments, "transforms": built}
+    if "fill_mask" in allowed:
+        arguments = {"fill_mask": IGNORE, **arguments}
+    try:
+        return kind(**arguments)
+    except (TypeError, ValueError) as error:
+        # pydantic's message: a line with the count, one with the argument, one with what is wrong with it.
+        lines = [line.strip() for line in str(error).splitlines()]
+        reason = f"{lines[1]}: {lines[2].split(' [type=')[0]}" if len(lines) > 2 else str(error)
+        raise UserError(f"train.augment: {name}: {reason}; its arguments: {', '.join(allowed)}") from None
+
+
+# On the batch's own device
+
+Draw = Callable[[int], Tensor]
+"""Random numbers of a transform by their number in it: float32 (B,) in [0, 1), one per sample."""
+Planes = list[Tensor]
+"""The images uint8 (B, H, W, C) and, for segmentation, the masks uint8 (B, H, W, 1)."""
+
+
+@dataclass(frozen=True)
+class Vectorised:
+    """A transform of whole batches: what it does, and which arguments it takes and requires to be what."""
+
+    apply: Callable[[Planes, dict[str, Any], Draw], Planes]
+    arguments: Mapping[str, Callable[[Any], bool]]
+    required: tuple[str, ...] = ()
+
+    def takes(self, arguments: Mapping[str, Any]) -> bool:
+        """Whether it can do this; Albumentations is asked, or complains, where it cannot."""
+        return set(self.required) <= set(arguments) <= set(self.arguments) and all(
+            self.arguments[name](value) for name, value in arguments.items()
+        )
+
+
+class OnDevice:
+    """A recipe of `VECTORISED` transforms, with no work per sample in Python and no wait for the device."""
+
+    on_host = False
+
+    def __init__(self, steps: Sequence[tuple[str, dict[str, Any]]], seed: int) -> None:
+        self._steps, self._seed = steps, seed
+
+    def __call__(self, batch: Batch, epoch: int, indices: Tensor) -> Batch:
+        masks = batch.target.ndim > 1
+        planes = [batch.image, batch.target[..., None]] if masks else [batch.image]
+        numbers = indices.to(batch.image.device)
+        for position, (name, arguments) in enumerate(self._steps):
+
+            def draw(number: int, position: int = position) -> Tensor:
+                return uniform((self._seed, epoch, position, number), numbers)
+
+            planes = VECTORISED[name].apply(planes, arguments, draw)
+        return Batch(planes[0], planes[1][..., 0] if masks else batch.target)
+
+
+def uniform(key: tuple[int, int, int, int], numbers: Tensor) -> Tensor:
+    """A random number in [0, 1) for each of ``numbers`` (int64), a function of it and ``key``: float32.
+
+    The finaliser of SplitMix64 (Steele, Lea and Flood 2014) over the numbers, offset by a hash of the key.
+    """
+    packed = struct.pack("<4Q", *(part % 2**64 for part in key))
+    offset = int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little", signed=True)
+    mixed = numbers * _signed(0x9E3779B97F4A7C15) + offset
+    mixed = (mixed ^ _shift(mixed, 30)) * _signed(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ _shift(mixed, 27)) * _signed(0x94D049BB133111EB)
+    return _shift(mixed ^ _shift(mixed, 31), 40).to(torch.float32) * 2.0**-24
+
+
+def _signed(value: int) -> int:
+    return value - 2**64 if value >= 2**63 else value
+
+
+def _shift(value: Tensor, bits: int) -> Tensor:
+    """To the right as if unsigned: torch's own repeats the sign."""
+    return (value >> bits).bitwise_and(2 ** (64 - bits) - 1)
+
+
+def _flip(dimension: int) -> Callable[[Planes, dict[str, Any], Draw], Planes]:
+    def apply(planes: Planes, arguments: dict[str, Any], draw: Draw) -> Planes:
+        chosen = (draw(0) < arguments.get("p", 0.5)).view(-1, 1, 1, 1)
+        return [torch.where(chosen, plane.flip(dimension), plane) for plane in planes]
+
+    return apply
+
+
+def _pad(planes: Planes, arguments: dict[str, Any], _draw: Draw) -> Planes:
+    by = [0, 0, *([arguments["padding"]] * 4)]
+    return [functional.pad(plane, by, value=fill) for plane, fill in zip(planes, (0, IGNORE), strict=False)]
+
+
+def _random_crop(planes: Planes, arguments: dict[str, Any], draw: Draw) -> Planes:
+    height, width = planes[0].shape[1:3]
+    sizes = arguments["height"], arguments["width"]
+    if sizes[0] > height or sizes[1] > width:
+        raise ValueError(f"RandomCrop of {list(sizes)} from {[height, width]}; Pad first")
+    rows, columns = (
+        (draw(number) * (whole - size + 1)).long()[:, None] + torch.arange(size, device=planes[0].device)
+        for number, (whole, size) in enumerate(zip((height, width), sizes, strict=True))
+    )
+    batch = torch.arange(len(planes[0]), device=planes[0].device)[:, None, None]
+    return [plane[batch, rows[:, :, None], columns[:, None, :]] for plane in planes]
+
+
+def _is_probability(value: Any) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= 1
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and value > 0
+
+
+VECTORISED = {
+    "HorizontalFlip": Vectorised(_flip(2), {"p": _is_probability}),
+    "VerticalFlip": Vectorised(_flip(1), {"p": _is_probability}),
+    "Pad": Vectorised(_pad, {"padding": _is_size, "p": lambda p: p == 1}, ("padding",)),
+    "RandomCrop": Vectorised(
+        _random_crop, {"height": _is_size, "width": _is_size, "p": lambda p: p == 1}, ("height", "width")
+    ),
+}
+"""What runs on the device, by Albumentations' names; `Pad` is with zeros, on all sides."""
