@@ -204,9 +204,8 @@ class Tracker:
         self._wake.set()
         self._thread.join(FINISH_SECONDS)
         self._file.close()
-        missing = [
-            name for name, _ in ([self._failed_job] if self._failed_job else []) + list(self._jobs.queue)
-        ]
+        waiting = [*([self._failed_job] if self._failed_job else []), *self._jobs.queue]
+        missing = [*self._refused, *(name for name, _ in waiting)]
         if points := len(self._read_points()) - self._sent:
             kept = (
                 repository_root() / ".work/unsent" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.jsonl"
