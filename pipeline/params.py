@@ -126,6 +126,8 @@ class TrainParams(Section):
     batch_size: Annotated[int, Field(gt=1)] = 64
     """Samples in a step, over all processes."""
     seed: Annotated[int, Field(ge=0)] = 0
+    repeats: PositiveInt = 1
+    """Trainings with seeds ``seed``, ``seed + 1``, ...: nested runs, of which the best network is kept."""
     size: Size | None = None
     """Which of the dataset's sizes (height, width) to train on; the first when null."""
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import shutil
 import signal
+import statistics
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,28 +21,83 @@ from pipeline.manifest import FILE_NAME, Manifest, read_manifest
 from pipeline.params import Params, configuration_hash
 from pipeline.paths import shards_folder, work_folder
 from pipeline.trainer import Stopped, Trainer
+from pipeline.verify import fetch
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished training: its best network lies in ``best``; ``curves`` has a row per epoch."""
+
+    trained: Trained
+    best: Path
+    curves: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Prepared data: the folder of the shards, its manifest and the manifest's SHA-256."""
+
+    folder: Path
+    manifest: Manifest
+    digest: str
 
 
 def train(params: Params, out: Path, curves: Path) -> Trained:
-    """Train the network of ``params`` on its prepared data.
+    """Train the network of ``params`` on its prepared data, ``train.repeats`` times with seeds one after another.
 
-    Writes the best network to ``out`` and a row per epoch to ``curves`` (CSV). An unfinished training of the same
-    params and data is gone on with; with other params or data it starts anew.
+    Writes the best network to ``out`` and a row per epoch of its training to ``curves`` (CSV). An unfinished training
+    of the same params and data is gone on with; with other params or data it starts anew.
 
     Raises:
         UserError: data or params do not fit.
         SystemExit: a signal came (128 + its number); the state is saved.
     """
-    folder = shards_folder(params.data, params.size)
-    manifest = read_manifest(folder)
+    folder = fetch(shards_folder(params.data, params.size))
     digest = hashlib.sha256((folder / FILE_NAME).read_bytes()).hexdigest()
-    work = work_folder("train", configuration_hash(params.model, params.train, digest))
-    trainer = Trainer(params, manifest, folder, work)
+    data = Data(folder, read_manifest(folder), digest)
+    works = [_work(one, data) for one in _each_repeat(params)]
+    parent = _open_parent(params, data) if params.train.repeats > 1 else None
+    parent_id = parent.run_id if parent else None
+    finished = [
+        _train_once(one, data, work, parent_id) for one, work in zip(_each_repeat(params), works, strict=True)
+    ]
+    best = max(finished, key=lambda one: one.trained.value)
+    leader = torch.distributed.get_rank() == 0 if torch.distributed.is_initialized() else True
+    if leader:
+        _write_curves(best.curves, curves)
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(best.best, out)
+        if parent:
+            _close_parent(parent, [one.trained for one in finished])
+        for work in works:
+            shutil.rmtree(work)
+    return best.trained
+
+
+def _each_repeat(params: Params) -> list[Params]:
+    """The params of each repeat: the seeds count up, all else is the same."""
+    settings = params.train
+    seeds = range(settings.seed, settings.seed + settings.repeats)
+    each = [settings.model_copy(update={"seed": seed, "repeats": 1}) for seed in seeds]
+    return [params.model_copy(update={"train": one}) for one in each]
+
+
+def _work(params: Params, data: Data) -> Path:
+    return work_folder("train", configuration_hash(params.model, params.train, data.digest))
+
+
+def _train_once(params: Params, data: Data, work: Path, parent_id: str | None) -> Finished:
+    """One training to its end, or what it gave if it was finished before."""
+    outcome = work / "outcome.json"
+    if outcome.exists():
+        values = json.loads(outcome.read_bytes())
+        return Finished(Trained.model_validate_json(values["trained"]), work / "best", values["curves"])
+    trainer = Trainer(params, data.manifest, data.folder, work)
     tracker = tracking.Tracker(tracking.tracking_uri(params), params.data, work / "mlflow", trainer.rank == 0)
-    tracker.start(name=tracking.run_name(params), tags=_tags(trainer, digest))
+    tracker.start(name=tracking.run_name(params), tags=_tags(trainer, data, parent_id))
     status = "FAILED"
     try:
-        _log_inputs(tracker, params, manifest, trainer, folder, digest)
+        _log_inputs(tracker, params, data, trainer)
         trained = trainer.run(tracker)
         status = "FINISHED"
     except (Stopped, KeyboardInterrupt) as stopped:
@@ -51,23 +109,23 @@ def train(params: Params, out: Path, curves: Path) -> Trained:
         raise SystemExit(128 + received) from None
     finally:
         if status == "FINISHED" and trainer.rank == 0:
-            _write_curves(trainer.progress.curves, curves)
-            shutil.rmtree(out, ignore_errors=True)
-            shutil.copytree(trainer.best_folder, out)
-            tracker.log_artifact(curves)
-            tracker.log_artifact(out, "checkpoint")
+            _write_curves(trainer.progress.curves, work / "curves.csv")
+            tracker.log_artifact(work / "curves.csv")
+            tracker.log_artifact(trainer.best_folder, "checkpoint")
         tracker.finish(status)
-    trainer.accelerator.wait_for_everyone()
     if trainer.rank == 0:
-        shutil.rmtree(work)
-    trainer.accelerator.end_training()
-    return trained
+        values = {"trained": trained.model_dump_json(), "curves": trainer.progress.curves}
+        outcome.with_suffix(".part").write_text(json.dumps(values))
+        outcome.with_suffix(".part").replace(outcome)
+    trainer.accelerator.wait_for_everyone()
+    return Finished(trained, trainer.best_folder, trainer.progress.curves)
 
 
-def _tags(trainer: Trainer, digest: str) -> dict[str, str]:
+def _tags(trainer: Trainer, data: Data, parent_id: str | None) -> dict[str, str]:
     return {
         **tracking.source_tags(),
-        "data.hash": digest[:32],
+        **({"mlflow.parentRunId": parent_id} if parent_id else {}),
+        "data.hash": data.digest[:32],
         "device": device_name(trainer.device),
         "amp": trainer.amp,
         "torch": torch.__version__,
@@ -75,15 +133,14 @@ def _tags(trainer: Trainer, digest: str) -> dict[str, str]:
     }
 
 
-def _log_inputs(
-    tracker: tracking.Tracker, params: Params, manifest: Manifest, trainer: Trainer, folder: Path, digest: str
-) -> None:
+def _log_inputs(tracker: tracking.Tracker, params: Params, data: Data, trainer: Trainer) -> None:
+    manifest = data.manifest
     chosen = params.model_dump(mode="json", include={"data", "model", "train"})
     tracker.log_params(tracking.flatten({**chosen, "dataset": params.dataset.model_dump(mode="json")}))
     parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
     tracker.log_metrics({"parameters": parameters}, 0)
-    tracker.log_dataset(params.data, digest, str(folder), "train")
-    tracker.log_artifact(folder / FILE_NAME, "data")
+    tracker.log_dataset(params.data, data.digest, str(data.folder), "train")
+    tracker.log_artifact(data.folder / FILE_NAME, "data")
     tracker.log_artifact(Path("params.yaml"))
     if trainer.rank == 0:
         height, width = manifest.size
@@ -92,6 +149,26 @@ def _log_inputs(
             f"{height}x{width}: {manifest.split('train').samples:,} train, {manifest.split('val').samples:,} val; "
             f"{device_name(trainer.device)}, amp {trainer.amp}, {trainer.world_size} process(es)"
         )
+
+
+def _open_parent(params: Params, data: Data) -> tracking.Tracker:
+    """The run that holds the runs of all repeats."""
+    work = work_folder("train", configuration_hash("repeats", params.model, params.train, data.digest))
+    tracker = tracking.Tracker(tracking.tracking_uri(params), params.data, work / "mlflow")
+    name = f"{tracking.run_name(params)}, {params.train.repeats} repeats"
+    tracker.start(name=name, tags={**tracking.source_tags(), "data.hash": data.digest[:32]})
+    return tracker
+
+
+def _close_parent(tracker: tracking.Tracker, trained: list[Trained]) -> None:
+    """Best, mean and standard deviation over the repeats (the paper reports the best of three)."""
+    values = [one.value for one in trained]
+    mean, deviation = statistics.mean(values), statistics.stdev(values)
+    name = trained[0].metric
+    tracker.log_metrics({f"{name}/best": max(values), f"{name}/mean": mean, f"{name}/std": deviation}, 0)
+    tracker.finish()
+    print(f"{name} of {len(values)} repeats: best {max(values):.4f}, mean {mean:.4f} +- {deviation:.4f}")
+    shutil.rmtree(tracker.journal.parent)
 
 
 def _write_curves(rows: list[dict[str, float]], path: Path) -> None:

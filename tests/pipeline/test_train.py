@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from pipeline.checkpoint import Trained, load_trained
@@ -118,9 +120,14 @@ def write_params(params: Params) -> None:
     Path("params.yaml").write_text(params.model_dump_json())
 
 
-def wait_for_checkpoint(process: subprocess.Popen[str]) -> None:
+def newest_checkpoint() -> str:
+    return max((folder.name for folder in Path(".work").glob("train/*/states/step-*")), default="")
+
+
+def wait_for_checkpoint(process: subprocess.Popen[str], before: str) -> None:
+    """Until ``process`` has saved one newer than ``before``."""
     deadline = time.monotonic() + 400
-    while not list(Path(".work").glob("train/*/states/step-*")):
+    while newest_checkpoint() == before:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -133,7 +140,7 @@ def test_killed_and_asked_to_stop_it_goes_on_from_there(toy: Callable[..., Param
     )
     write_params(often)
     killed = start()
-    wait_for_checkpoint(killed)
+    wait_for_checkpoint(killed, before="")
     killed.kill()
     killed.wait()
 
@@ -217,6 +224,46 @@ def test_a_full_disk_costs_a_checkpoint_not_the_training(
     monkeypatch.setattr("pipeline.checkpoint.save_state", full)
     run(toy())
     assert "no checkpoint at step 4: [Errno 28] No space left on device" in capsys.readouterr().err
+
+
+def test_repeats_are_nested_runs_of_which_the_best_is_kept(
+    toy: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = run(toy(repeats=3, seed=5))
+    store = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    runs = store.search_runs([experiment.experiment_id for experiment in store.search_experiments()])
+    (parent,) = [one for one in runs if "mlflow.parentRunId" not in one.data.tags]
+    children = [one for one in runs if one.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert sorted(one.data.params["train.seed"] for one in children) == ["5", "6", "7"]
+    tops = [max(p.value for p in store.get_metric_history(one.info.run_id, "val/top1")) for one in children]
+    assert parent.data.metrics["val/top1/best"] == max(tops) == best.value
+    assert parent.data.metrics["val/top1/mean"] == pytest.approx(sum(tops) / 3)
+    assert "of 3 repeats: best" in capsys.readouterr().out
+    assert list(Path(".work/train").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_no_weight(toy: Callable[..., Params]) -> None:
+    params = toy(phases=[{"optimizer": "adamw", "epochs": 500}, {"optimizer": "sgd", "epochs": 100}], ema=0.9)
+    often = params.model_copy(
+        update={"machine": params.machine.model_copy(update={"checkpoint_seconds": 0.0})}
+    )
+    write_params(often)
+    moments = random.Random(0)
+    for _ in range(20):
+        before, process = newest_checkpoint(), start()
+        wait_for_checkpoint(process, before)
+        time.sleep(moments.uniform(0, 0.5))
+        assert process.poll() is None, "it ended before the storm did"
+        process.kill()
+        process.wait()
+    finished = start()
+    output = finished.communicate()[0]
+    assert finished.returncode == 0, output
+    stormy = weights()
+    run(params)
+    for name, tensor in weights().items():
+        assert torch.equal(tensor, stormy[name]), name
 
 
 def test_patience_ends_a_phase(toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch) -> None:
