@@ -28,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_predict(commands)
+    _add_explain(commands)
     _add_export(commands)
     _add_paper(commands)
     _add(
@@ -92,6 +93,25 @@ def _add_predict(commands: Any) -> None:
     )
     predict.add_argument("--batch-size", type=int, default=64, help="images at a time (default: 64)")
     predict.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+
+
+def _add_explain(commands: Any) -> None:
+    explain = _add(
+        commands,
+        "explain",
+        _explain,
+        "draw what the network sees in images: its maps after each block, and where it looks (the paper's "
+        "Figures 3 and 4)",
+        "  wavemix explain photo.jpg --out explained",
+    )
+    explain.add_argument(
+        "images", nargs="+", help="image files, folders (all images below), or glob patterns"
+    )
+    _add_network(explain)
+    explain.add_argument(
+        "--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder for pictures"
+    )
+    explain.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 
 
 def _add_export(commands: Any) -> None:
@@ -188,8 +208,34 @@ def _predict(options: argparse.Namespace) -> None:
             with bar.external_write_mode():
                 _print_record(record, options.json)
             bar.update()
+    _end(failed, len(paths))
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from pipeline.explain import explain
+    from pipeline.figures import save
+    from pipeline.machine import choose_device
+    from pipeline.predict import Predictor, find_images
+    from pipeline.resize import CorruptImageError
+
+    paths = find_images(options.images)
+    predictor = Predictor.load(_network_folder(options), choose_device(options.device))
+    failed = 0
+    for path in paths:
+        try:
+            opened = predictor.open(path.read_bytes())
+        except (CorruptImageError, OSError) as error:
+            failed += 1
+            print(f"{path}: {error}", file=sys.stderr)
+            continue
+        for kind, figure in explain(predictor, opened).items():
+            print(save(figure, options.out / f"{_flat_name(path)}_{kind}.png"))
+    _end(failed, len(paths))
+
+
+def _end(failed: int, files: int) -> None:
     if failed:
-        raise UserError(f"{failed} of {len(paths)} files are no images that can be read, see above")
+        raise UserError(f"{failed} of {files} files are no images that can be read, see above")
 
 
 def _print_record(record: dict[str, Any], as_json: bool) -> None:

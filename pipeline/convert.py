@@ -6,6 +6,7 @@ however often, the bytes are the same. A unit that finds its shards whole does n
 
 from __future__ import annotations
 
+import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -91,6 +92,10 @@ def convert(unit: Unit) -> Result:
     tally = _Tally(unit)
     resizer = Resizer.of(params)
     with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # Pillow's, on odd metadata: it would tear up the progress bar
         paths = [stack.enter_context(unit.shards.writing(unit.shard(size))) for size in params.sizes]
         writers = [stack.enter_context(ShardWriter(path)) for path in paths]
         for key, sample in enumerate(unit.samples, unit.key):
@@ -179,9 +184,10 @@ class _Tally:
         self.widths.append(size[1])
 
     def add_pixels(self, i: int, image: Pixels) -> None:
-        values = image.reshape(-1, image.shape[-1]).astype(np.int64)
-        self.sums[i] += values.sum(axis=0)
-        self.squares[i] += (values * values).sum(axis=0)
+        channels = image.shape[-1]
+        squares = cv2.multiply(image, image, dtype=cv2.CV_16U)  # 255 * 255 fits
+        self.sums[i] += np.asarray(cv2.sumElems(image)[:channels], np.int64)
+        self.squares[i] += np.asarray(cv2.sumElems(squares)[:channels], np.int64)
 
     def result(self, shards: list[Shard]) -> Result:
         classes = self.unit.classes

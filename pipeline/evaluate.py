@@ -242,6 +242,7 @@ def _log(
         per_class = {f"class_{figure}/{_metric_name(name)}": getattr(row, figure) for name, row in rows}
         logged |= {name: value for name, value in per_class.items() if math.isfinite(value)}
     tracker.log_metrics(logged, trained.step)
+    tracker.set_tags({"mlflow.note.content": _note(trained, measured)})
     for path in (out / "metrics.json", out / "per_class.csv", out / "confusion.csv", out / "evaluate"):
         tracker.log_artifact(path, "evaluate")
     images = [encode_png(example.image) for example in chosen.examples.spread[:2]]
@@ -251,6 +252,23 @@ def _log(
     )
     tracker.finish()
     print(*said, sep="\n")
+
+
+def _note(trained: Trained, measured: Mapping[str, Measured]) -> str:
+    """The run's description, in Markdown: what was reached, and where to look."""
+    height, width = trained.size
+    name = trained.metric.removeprefix("val/")
+    reached = ", ".join(
+        f"**{100 * part.figures[name]:.2f} %** {name} on {part.samples:,} {split} images"
+        for split, part in measured.items()
+    )
+    return (
+        f"{reached}.\n\n"
+        f"{trained.parameters:,} parameters, {trained.data} at {height}x{width}, "
+        f"best epoch {trained.epoch} by {trained.metric}.\n\n"
+        "Artifacts: `report.html` is the whole experiment on one page, `evaluate/` the tables and pictures, "
+        "`checkpoint/` the network."
+    )
 
 
 def _metric_name(name: str) -> str:

@@ -237,6 +237,30 @@ def reliability(confidence: Sequence[float], accuracy: Sequence[float], samples:
     return figure
 
 
+@styled
+def tradeoff(groups: Mapping[str, Sequence[tuple[float, float, str]]], what: str) -> Figure:
+    """Figure 1: accuracy in percent against parameters, points (parameters, value, name) in named groups."""
+    figure, ((axes,),) = new_figure(6.4, 4.2)
+    for i, (group, points) in enumerate(groups.items()):
+        x, y, names = zip(*points, strict=True)
+        axes.scatter(x, y, s=46, color=SERIES[i], marker="os^D"[i % 4], label=group, zorder=3)
+        for left, top, name in points if len(names) <= MANY else ():
+            axes.annotate(
+                shorten(name, 22),
+                (left, top),
+                xytext=(5, -10 if i else 4),
+                textcoords="offset points",
+                fontsize=7,
+            )
+    axes.set_xscale("log")
+    axes.set_xlabel("parameters")
+    axes.set_ylabel(f"{what}, %")
+    axes.set_title(f"{what} against parameters")
+    axes.margins(x=0.15, y=0.12)
+    figure.legend(loc="outside lower center", ncols=len(groups))
+    return figure
+
+
 def shorten(name: str, length: int = 18) -> str:
     """``name`` in at most ``length`` characters."""
     return name if len(name) <= length else name[: length - 1] + "…"

@@ -8,6 +8,7 @@ import mimetypes
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1f23; --ground: #fff; --line: #d9dde2; --soft: #f4f6f8; --link: #0060a8 }
@@ -40,7 +41,7 @@ def to_html(markdown: str, title: str, folder: Path) -> str:
     body = str(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))
 
     def embed(match: re.Match[str]) -> str:
-        path = folder / html.unescape(match[1])
+        path = folder / unquote(html.unescape(match[1]))
         kind = mimetypes.guess_type(path.name)[0] or "image/png"
         return f'src="data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}" loading="lazy"'
 

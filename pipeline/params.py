@@ -130,6 +130,10 @@ class TrainParams(Section):
     """Which of the dataset's sizes (height, width) to train on; the first when null."""
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
     """Mixed precision over the whole forward pass; auto is bf16 where the device has it, else fp16 on CUDA."""
+    accumulate: PositiveInt = 1
+    """Parts that each process's share of a batch is split into, one after another, to save memory."""
+    memory: Literal["default", "lean"] = "default"
+    """lean keeps fewer activations and computes the cheap ones again."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Classification only."""
     focal_gamma: Annotated[float, Field(ge=0)] = 2.0

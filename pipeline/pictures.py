@@ -97,7 +97,7 @@ def scenes(samples: Sequence[Scene], class_names: Sequence[str], palette: Palett
             "overlay": overlay(sample.image, sample.predicted, palette),
         }
         for axes, name in zip(row, columns, strict=True):
-            _show(axes, drawn[name])
+            show_image(axes, drawn[name])
             if sample is samples[0]:
                 axes.set_title(name, fontsize=9, fontweight="normal", loc="center")
         if not np.isnan(sample.iou):
@@ -118,8 +118,8 @@ def masks(samples: Sequence[tuple[Image, Image]], class_names: Sequence[str], pa
     for axes in cells:
         axes.axis("off")
     for i, pair in enumerate(pairs):
-        _show(cells[2 * i], pair.image)
-        _show(cells[2 * i + 1], colour_mask(pair.predicted, palette))
+        show_image(cells[2 * i], pair.image)
+        show_image(cells[2 * i + 1], colour_mask(pair.predicted, palette))
     _legend(figure, _present(pairs), class_names, palette)
     return figure
 
@@ -175,11 +175,11 @@ def _image_grid(images: Sequence[Image], title: str, caption: float) -> tuple[Fi
     for cell_axes in axes[len(images) :]:
         cell_axes.set_visible(False)
     for cell_axes, image in zip(axes, images, strict=False):
-        _show(cell_axes, image)
+        show_image(cell_axes, image)
     return figure, axes
 
 
-def _show(axes: Any, image: Image | None) -> None:
+def show_image(axes: Any, image: Image | None) -> None:
     """Draw ``image`` without ticks, pixels sharp when there are few of them."""
     axes.grid(False)
     axes.set(xticks=[], yticks=[])

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.checkpoint import Trained, load_trained
 from pipeline.errors import UserError
@@ -25,6 +25,7 @@ from pipeline.manifest import IGNORE
 from pipeline.pictures import default_palette, encode_png, overlay, pillow_png
 from pipeline.resize import CorruptImageError, Resizer, crop_box
 from pipeline.tasks import normalise
+from wavemix import WaveMixLite
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 """What counts as an image in a folder; a file that is named is always tried."""
@@ -77,7 +78,7 @@ class Predictor:
         device: where it is to run.
     """
 
-    def __init__(self, model: nn.Module, trained: Trained, device: torch.device) -> None:
+    def __init__(self, model: WaveMixLite, trained: Trained, device: torch.device) -> None:
         self.model = model.to(device)
         self.trained, self.device = trained, device
         self.resizer = Resizer(1 if trained.channels == 1 else 3, trained.filter, trained.geometry)

@@ -125,6 +125,8 @@ def with_val_split(listing: Listing, fraction: float, data: str) -> Listing:
     if "val" not in splits:
         if fraction > 0:
             splits["train"], splits["val"] = _cut_off(splits["train"], fraction)
+            if not splits["val"]:
+                raise UserError(f"{data}: no class has two images, so none can be held out as val; add some")
         elif "test" in splits:
             splits["val"] = splits.pop("test")
             left_out["val"] = left_out.pop("test", [])
@@ -138,13 +140,13 @@ def with_val_split(listing: Listing, fraction: float, data: str) -> Listing:
 
 
 def _cut_off(samples: list[Sample], fraction: float) -> tuple[list[Sample], list[Sample]]:
-    """Split ``samples`` per class: the first ``fraction`` in a fixed order (at least one) is val."""
+    """Split ``samples`` per class: the first ``fraction`` in a fixed order is val, at least one of two or more."""
     by_class: dict[object, list[Sample]] = {}
     for sample in samples:
         by_class.setdefault(sample.target if isinstance(sample.target, int) else None, []).append(sample)
     chosen: set[str] = set()
     for group in by_class.values():
-        count = max(1, round(fraction * len(group)))
+        count = min(max(1, round(fraction * len(group))), len(group) - 1)
         chosen.update(sample.name for sample in shuffled(group, "val")[:count])
     train = [sample for sample in samples if sample.name not in chosen]
     return train, [sample for sample in samples if sample.name in chosen]

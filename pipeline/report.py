@@ -11,19 +11,16 @@ from typing import Any
 
 from pipeline import figures, tracking
 from pipeline.checkpoint import Trained
+from pipeline.comparison import all_runs, beside_paper, tradeoff_points
 from pipeline.data_page import data_figures, data_text
 from pipeline.errors import UserError
 from pipeline.figures import Curve
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.page import escape, table, to_html
-from pipeline.paper import FIGURES, Comparison, compare, figure, tables
+from pipeline.paper import FIGURES
 from pipeline.params import Params, Phase
 from pipeline.paths import shards_folder, work_folder
 from pipeline.runs import Run, list_runs
-from wavemix import paper_rows
-
-MOST_RUNS = 30
-"""Runs in the page's list; `mlflow ui` shows them all."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +64,9 @@ def make_report(params: Params, checkpoint: Path, reports: Path) -> Path:
     for name, drawn in data_figures(folder, experiment.manifest).items():
         figures.save(drawn, reports / "data" / f"{name}.png")
     figures.save(figures.curves(curve_panels(experiment.curves)), reports / "data" / "curves.png")
+    groups = tradeoff_points(experiment.runs, experiment.params.data, experiment.metric)
+    if groups:
+        figures.save(figures.tradeoff(groups, FIGURES[experiment.metric]), reports / "data" / "tradeoff.png")
     markdown = write_markdown(experiment, reports)
     (reports / "report.md").write_text(markdown, encoding="utf-8")
     page = reports / "report.html"
@@ -150,9 +150,12 @@ def write_markdown(experiment: Experiment, reports: Path) -> str:
         "![Per class](data/histogram.png)\n",
         "![Prepared samples](data/samples.png)\n",
         "## Beside the paper\n",
-        _beside_paper(experiment),
+        beside_paper(experiment.runs),
         "## All runs on this data\n",
-        _all_runs(experiment),
+        "![Accuracy against parameters](data/tradeoff.png)\n"
+        if (reports / "data" / "tradeoff.png").exists()
+        else "",
+        all_runs(experiment.runs, experiment.params.data, experiment.metric, experiment.trained.run_id),
         "## Look further\n",
         _look_further(experiment),
     ]
@@ -202,7 +205,7 @@ def _setting(experiment: Experiment) -> str:
 
 def _phase(phase: Phase) -> str:
     """What was set, and the learning rate in any case."""
-    values = phase.model_dump(exclude_defaults=True, exclude={"optimizer", "lr"})
+    values = phase.model_dump(exclude_defaults=True, exclude={"optimizer", "lr", "schedule"})
     return f"{phase.optimizer}, lr {phase.lr:g}, {phase.schedule}; {_pairs(values)}"
 
 
@@ -241,59 +244,6 @@ def _figure(name: str, value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.4f}" if name in ("loss", "ece") else f"{100 * value:.2f} %"
-
-
-def _beside_paper(experiment: Experiment) -> str:
-    if experiment.runs is None:
-        return "The tracking store did not answer, so there is nothing to compare with.\n"
-    found = compare(paper_rows().values(), experiment.runs)
-    if not found:
-        return (
-            "None of the runs in the store has the network and the data of a row of the paper. "
-            "`uv run wavemix paper list` shows the rows, `uv run wavemix paper use ROW` writes one into "
-            "params.yaml.\n"
-        )
-    header = ["tables", "row", "", "paper", "ours", "difference", "parameters", "what differs"]
-    text = table(header, (_comparison(entry) for entry in found))
-    notes = [f"- {escape(entry.row.name)}: {escape(note)}" for entry in found for note in entry.row.notes]
-    return text + ("\n" + "\n".join(notes) + "\n" if notes else "")
-
-
-def _comparison(entry: Comparison) -> list[str]:
-    name, value = figure(entry.row)
-    return [
-        tables(entry.row),
-        entry.row.name,
-        FIGURES[name],
-        f"{value:.2f}",
-        f"{entry.ours:.2f}",
-        f"{entry.difference:+.2f}",
-        f"{entry.row.parameters:,}",
-        "; ".join(entry.differs) or "nothing that the paper says",
-    ]
-
-
-def _all_runs(experiment: Experiment) -> str:
-    if experiment.runs is None:
-        return "The tracking store did not answer.\n"
-    runs = [run for run in experiment.runs if run.data == experiment.params.data]
-    rows = []
-    for run in runs[:MOST_RUNS]:
-        value = run.held_out(experiment.metric)
-        rows.append(
-            [
-                f"{run.name}{' (this one)' if run.id == experiment.trained.run_id else ''}",
-                f"{run.started:%Y-%m-%d %H:%M}",
-                run.status.lower(),
-                "–" if value is None else f"{100 * value:.2f}",
-                f"{run.metrics['parameters']:,.0f}" if "parameters" in run.metrics else "–",
-                f"{run.metrics['epoch']:.0f}" if "epoch" in run.metrics else "–",
-                run.tags.get("git.commit", "")[:8],
-            ]
-        )
-    header = ["run", "started (UTC)", "status", FIGURES[experiment.metric], "parameters", "epochs", "commit"]
-    more = f"\n… and {len(runs) - MOST_RUNS} more.\n" if len(runs) > MOST_RUNS else ""
-    return table(header, rows) + more
 
 
 def look_commands(params: Params) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -56,18 +58,13 @@ class Resizer:
         Raises:
             CorruptImageError: not an image, cut short, or too many pixels.
         """
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                size = (image.height, image.width)
-                _check_pixels(image)
-                if (jpeg := self._decode_jpeg(data, image, sizes)) is not None:
-                    return jpeg, size
-                pixels = np.asarray(upright(image, self.channels))
-                return pixels, (pixels.shape[0], pixels.shape[1])
-        except UnidentifiedImageError:
-            raise CorruptImageError("not an image") from None
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-            raise CorruptImageError(" ".join(str(error).split()) or type(error).__name__) from None
+        with _corrupt_explained(""), Image.open(io.BytesIO(data)) as image:
+            size = (image.height, image.width)
+            _check_pixels(image)
+            if (jpeg := self._decode_jpeg(data, image, sizes)) is not None:
+                return jpeg, size
+            pixels = np.asarray(upright(image, self.channels))
+            return pixels, (pixels.shape[0], pixels.shape[1])
 
     def convert(self, pixels: Pixels) -> Pixels:
         """Decoded ``pixels`` uint8 (H, W) or (H, W, 3) in this many channels."""
@@ -78,7 +75,9 @@ class Resizer:
         box = crop_box((pixels.shape[0], pixels.shape[1]), size, self.geometry)
         left, top, right, bottom = box
         smaller = bottom - top < size[0] or right - left < size[1]
-        if self.filter == "box" or (self.filter == "fast" and smaller):
+        if (bottom - top, right - left) == size:
+            resized = pixels[top:bottom, left:right]
+        elif self.filter == "box" or (self.filter == "fast" and smaller):
             resized = box_resize(pixels[top:bottom, left:right], size)
         elif self.filter in ("area", "fast"):
             area = cv2.resize(pixels[top:bottom, left:right], size[::-1], interpolation=cv2.INTER_AREA)
@@ -133,16 +132,11 @@ def decode_mask(data: bytes) -> Pixels:
     Raises:
         CorruptImageError: not an image, cut short, or not one id per pixel.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            _check_pixels(image)
-            if image.mode not in ("L", "P", "1"):
-                raise CorruptImageError(f"mask is a {image.mode} image, expected 8-bit ids (L or P)")
-            return np.asarray(image.convert("L") if image.mode == "1" else image)
-    except UnidentifiedImageError:
-        raise CorruptImageError("mask is not an image") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise CorruptImageError(f"mask: {' '.join(str(error).split())}") from None
+    with _corrupt_explained("mask "), Image.open(io.BytesIO(data)) as image:
+        _check_pixels(image)
+        if image.mode not in ("L", "P", "1"):
+            raise CorruptImageError(f"mask is a {image.mode} image, expected 8-bit ids (L or P)")
+        return np.asarray(image.convert("L") if image.mode == "1" else image)
 
 
 def resize_mask(mask: Pixels, size: Size, geometry: str) -> Pixels:
@@ -200,13 +194,34 @@ def crop_box(have: Size, want: Size, geometry: str) -> Box:
     return left, top, left + kept_width, top + kept_height
 
 
+@contextmanager
+def _corrupt_explained(what: str) -> Iterator[None]:
+    """Whatever a decoder trips over in damaged bytes is a `CorruptImageError`.
+
+    Decoders raise nearly every kind of exception there is; one bad file among a million must not end the run.
+    """
+    try:
+        yield
+    except (CorruptImageError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise CorruptImageError(f"{what}is not an image".strip()) from None
+    except Exception as error:
+        raise CorruptImageError(f"{what}{' '.join(str(error).split()) or type(error).__name__}") from None
+
+
 def _check_pixels(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise CorruptImageError(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS} are refused")
 
 
 def _is_turned(image: Image.Image) -> bool:
-    return "exif" in image.info and image.getexif().get(_ORIENTATION, 1) != 1
+    if "exif" not in image.info:
+        return False
+    try:
+        return bool(image.getexif().get(_ORIENTATION, 1) != 1)
+    except Exception:  # damaged EXIF says nothing about the pixels
+        return False
 
 
 def _narrow(image: Image.Image) -> Image.Image:

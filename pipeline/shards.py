@@ -116,9 +116,14 @@ class ShardWriter:
             if kind is None:
                 self._write(bytes(2 * TAR_BLOCK))
 
-    def shard(self, name: str) -> Shard:
-        """What was written, to be called ``name``."""
-        return Shard(name=name, samples=self.samples, bytes=self.bytes, sha256=self._hash.hexdigest())
+    def shard(self, name: str | None = None) -> Shard:
+        """What was written, to be called ``name`` (the file's own when None)."""
+        return Shard(
+            name=name or self._path.name,
+            samples=self.samples,
+            bytes=self.bytes,
+            sha256=self._hash.hexdigest(),
+        )
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)

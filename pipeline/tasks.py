@@ -14,8 +14,8 @@ from pipeline.manifest import Manifest
 from pipeline.metrics import Classification, Mean, Metrics, Reduce, Segmentation
 from pipeline.params import TrainParams
 
-Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(logits, target) -> (sum of losses, number of targets that count), both scalars on the device."""
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(logits, target) -> the sum of the losses of the targets, a scalar on the device."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def measure(
     for batch in batches:
         target = batch.target.to(device).long()
         logits = forward(normalise(batch.image.to(device), manifest.mean, manifest.std)).float()
-        total, count = loss(logits, target)
-        mean_loss.update(total / count.clamp(min=1), count)
+        count = losses.count(target)
+        mean_loss.update(loss(logits, target) / count.clamp(min=1), count)
         metrics.update(logits, target)
         if look_on is not None:
             look_on(batch, logits)

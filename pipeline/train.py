@@ -57,8 +57,10 @@ def train(params: Params, out: Path, curves: Path) -> Trained:
             tracker.log_artifact(curves)
             tracker.log_artifact(out, "checkpoint")
         tracker.finish(status)
+    trainer.accelerator.wait_for_everyone()
     if trainer.rank == 0:
         shutil.rmtree(work)
+    trainer.accelerator.end_training()
     return trained
 
 

@@ -12,6 +12,7 @@ import signal
 import struct
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,12 +21,13 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 import wavemix
-from pipeline import checkpoint
+from pipeline import checkpoint, losses
 from pipeline.checkpoint import StateFolder, Trained
 from pipeline.errors import UserError
 from pipeline.loader import Batch, Loader, evaluation_batches
@@ -38,7 +40,9 @@ from pipeline.tasks import measure, normalise, task_of
 from pipeline.tracking import Tracker
 
 LOG_SECONDS = 5.0
-"""Between two points of the training loss."""
+"""Between two updates of the loss beside the progress bar."""
+STOP_STEPS = 8
+"""Between two times that several processes ask one another whether a signal came."""
 
 
 class Stopped(Exception):
@@ -77,6 +81,7 @@ def build_network(params: Params, manifest: Manifest) -> wavemix.WaveMixLite:
             task=manifest.task,
             num_classes=task_of(manifest).outputs(manifest.num_classes),
             in_channels=manifest.channels,
+            memory=params.train.memory,
             **params.model.model_dump(),
         )
         wavemix.check_image_size(config, *manifest.size)
@@ -107,6 +112,7 @@ class Trainer:
         )
         forward = torch.compile(self.network, dynamic=False) if compiled else self.network
         self.model = self.accelerator.prepare_model(forward)
+        self.parts = self.settings.accumulate
         self.average = (
             AveragedModel(self.network, multi_avg_fn=_ema(self.settings.ema), use_buffers=True)
             if self.settings.ema
@@ -126,6 +132,12 @@ class Trainer:
             raise UserError(
                 f"train.batch_size: got {self.settings.batch_size}, the train split has {split.samples} samples; "
                 "allowed: 2 to that"
+            )
+        if 0 < split.samples % self.settings.batch_size < self.world_size:
+            raise UserError(
+                f"train.batch_size: got {self.settings.batch_size}, so the last batch of an epoch has "
+                f"{split.samples % self.settings.batch_size} samples for {self.world_size} processes; "
+                "allowed: one that leaves each process a sample"
             )
         return open_loader(self.params, self.manifest, self.folder, self.device, self.rank, self.world_size)
 
@@ -154,6 +166,7 @@ class Trainer:
                     progress.epochs_without_better = 0
                 if progress.batch > 0:
                     self._validate()
+        self.accelerator.wait_for_everyone()
         return Trained.model_validate_json((self.best_folder / "training.json").read_bytes())
 
     def _progress_bar(self) -> tqdm[Any]:
@@ -215,20 +228,30 @@ class Trainer:
             group["lr"] = learning_rate
         target = batch.target.to(self.device, non_blocking=True).long()
         image = batch.image.to(self.device, non_blocking=True)
-        logits = self.model(normalise(image, self.manifest.mean, self.manifest.std))
-        total, count = self.loss(logits, target)
-        all_count = self.accelerator.reduce(count.float(), reduction="sum").clamp(min=1)
+        count = losses.count(target).float()
         # Gradients are averaged over processes, so each rank's part of the mean is scaled up by their number.
-        self.accelerator.backward(total * (self.world_size / all_count))
+        scale = self.world_size / self.accelerator.reduce(count, reduction="sum").clamp(min=1)
+        total = torch.zeros((), device=self.device)
+        parts = list(zip(image.tensor_split(self.parts), target.tensor_split(self.parts), strict=True))
+        for number, (part, part_target) in enumerate(parts):
+            with self._synchronised(number == len(parts) - 1):
+                logits = self.model(normalise(part, self.manifest.mean, self.manifest.std))
+                loss = self.loss(logits, part_target)
+                self.accelerator.backward(loss * scale)
+            total += loss.detach()
         if self.settings.clip_grad_norm is not None:
             self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.clip_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update_parameters(self.network)
-        self.sums += torch.stack([total.detach(), count.to(total)])
-        bad = torch.where(torch.isfinite(total.detach()), self.first_bad_step, self.progress.step)
+        self.sums += torch.stack([total, count])
+        bad = torch.where(torch.isfinite(total), self.first_bad_step, self.progress.step)
         self.first_bad_step = torch.minimum(self.first_bad_step, bad)
+
+    def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
+        """Gradients travel between processes once a step, with its last part."""
+        return nullcontext() if last else self.accelerator.no_sync(self.model)
 
     def _between_steps(self) -> None:
         """What need not happen at every step: progress, a checkpoint when one is due, a signal."""
@@ -238,11 +261,20 @@ class Trainer:
             self.logged_at = now
             self._check_finite()
             self.bar.set_postfix(epoch=self.progress.epoch, loss=f"{self._mean_loss():.4f}")
-        if self.stop.received:
+        if self._asked_to_stop():
             self._save()
-            raise Stopped(self.stop.received)
+            raise Stopped(self.stop.received or signal.SIGTERM)
         if now - self.saved_at > self.params.machine.checkpoint_seconds:
             self._save()
+
+    def _asked_to_stop(self) -> bool:
+        """Whether a signal came to any process; all of them learn of it at the same step."""
+        if self.world_size == 1:
+            return self.stop.received is not None
+        if self.progress.step % STOP_STEPS > 0:
+            return False
+        asked = torch.tensor(float(self.stop.received is not None), device=self.device)
+        return bool(self.accelerator.reduce(asked, reduction="sum") > 0)
 
     def _mean_loss(self) -> float:
         return float(self.sums[0] / self.sums[1].clamp(min=1))
@@ -260,6 +292,10 @@ class Trainer:
         self._check_finite()
         progress, started = self.progress, time.monotonic()
         network = self.evaluated.eval()
+        if self.world_size > 1:
+            # Each process has batch statistics of its own; the first one's are validated, and kept.
+            for buffer in network.buffers():
+                buffer.copy_(broadcast(buffer))
         batches = evaluation_batches(
             self.folder, self.manifest, "val", self.settings.batch_size, self.rank, self.world_size
         )

@@ -44,31 +44,36 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, H, W) -> the same shape."""
         if len(self.feedforwards) > 1:
-            return x + self._pyramid(x)
-        (feedforward,) = self._feedforwards()
-        return x + feedforward.expand(self._cheap(self._mix, x, feedforward), x.shape[-2:])
+            mixed = self._pyramid(x)
+        else:
+            (feedforward,) = self._feedforwards()
+            mixed = feedforward.norm(self._recomputed(self._mix, x, feedforward))
+        return mixed.add_(x)  # in place: nothing keeps the norm's output, and fresh memory is dear on a CPU
 
     def _feedforwards(self) -> "list[FeedForward]":
         return cast("list[FeedForward]", list(self.feedforwards.values()))
 
-    def _cheap(self, function: Callable[..., Tensor], *inputs: Any) -> Tensor:
-        """Runs the part before the expansion; in lean training it is run again in the backward pass."""
+    def _recomputed(self, function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """Runs the part before the batch norm; in lean training, which keeps only what goes in and comes
+        out, again in the backward pass, up to the expansion: its output is not needed a second time.
+        """
         if self.lean and self.training and torch.is_grad_enabled():
             return checkpoint(function, *inputs, use_reentrant=False)
         return function(*inputs)
 
     def _mix(self, x: Tensor, feedforward: "FeedForward") -> Tensor:
-        """(B, dim, H, W) -> (B, ff, h, w)."""
+        """(B, dim, H, W) -> the same shape."""
+        size = x.shape[-2:]
         if self.mixer == "dwt":
             x = self.reduction(x)
             for _ in range(self.levels - 1):
                 x = self.analysis.approximate(x)
-            return feedforward.mlp(x, self.analysis)
+            return cast(Tensor, feedforward(x, size, self.analysis))
         if self.mixer == "dft":
             x = torch.fft.fft2(x.float(), norm="ortho").real.to(x.dtype)
         elif self.mixer == "maxpool":
             x = F.max_pool2d(x, 2**self.levels, ceil_mode=True)
-        return feedforward.mlp(x)
+        return cast(Tensor, feedforward(x, size))
 
     def _pyramid(self, x: Tensor) -> Tensor:
         """From the deepest level up, each level's bands joined with what comes up from below it."""
@@ -79,13 +84,14 @@ class Block(nn.Module):
         for feedforward, approximation in zip(
             reversed(self._feedforwards()), reversed(approximations), strict=True
         ):
-            hidden = self._cheap(feedforward.mlp, approximation, self.analysis, deeper)
-            deeper = feedforward.expand(hidden, approximation.shape[-2:])
+            size = approximation.shape[-2:]
+            deeper = self._recomputed(feedforward, approximation, size, self.analysis, deeper)
+            deeper = cast(Tensor, feedforward.norm(deeper))
         return cast(Tensor, deeper)
 
 
 class FeedForward(nn.Module):
-    """An MLP of two 1x1 convolutions (GELU and dropout between), the expansion and a batch norm.
+    """An MLP of two 1x1 convolutions (GELU and dropout between), the expansion; and the batch norm after it.
 
     Args:
         config: the network's.
@@ -110,8 +116,27 @@ class FeedForward(nn.Module):
         self.norm: nn.Module = nn.BatchNorm2d(outputs)
         self.register_buffer("folded", None, persistent=False)  # the wavelet in `widen`, once fused
 
-    def mlp(self, x: Tensor, analysis: Analysis | None = None, deeper: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) -> (B, ff, h, w), through one level of `analysis` where given."""
+    def forward(
+        self, x: Tensor, size: torch.Size, analysis: Analysis | None = None, deeper: Tensor | None = None
+    ) -> Tensor:
+        """Everything but the batch norm.
+
+        Args:
+            x: (B, C, H, W): approximations of the level above, or what the mixer made.
+            size: (H', W') of the result, cropped to it where the wavelet's padding made the maps larger.
+            analysis: the wavelet, one level of which comes first.
+            deeper: (B, dim / 2, h, w), joined to the level's sub-bands.
+
+        Returns:
+            (B, outputs, *size).
+        """
+        x = self.expansion(self._mlp(x, analysis, deeper))
+        if x.shape[-2:] == size:
+            return x
+        start, (height, width) = self.offset, size
+        return x[..., start : start + height, start : start + width]
+
+    def _mlp(self, x: Tensor, analysis: Analysis | None, deeper: Tensor | None) -> Tensor:
         weight = self.widen.weight.flatten(1)
         if analysis is None:
             x = self.widen(x)
@@ -123,21 +148,18 @@ class FeedForward(nn.Module):
             return cast(Tensor, self.narrow(F.gelu(x)))
         # Inverted dropout without a mask to keep: the dropped values are pushed to where GELU and its
         # derivative vanish, and the kept are scaled through the weight that follows.
-        x = F.gelu(torch.add(x, random_mask(x, self.dropout), alpha=DROPPED))
+        x = F.gelu(x.add_(random_mask(x, self.dropout), alpha=DROPPED))
         return F.conv2d(x, self.narrow.weight / (1 - self.dropout), self.narrow.bias)
-
-    def expand(self, x: Tensor, size: torch.Size) -> Tensor:
-        """(B, ff, h, w) -> (B, outputs, *size), cropped where the wavelet's padding made the maps larger."""
-        top, (height, width) = self.offset, size
-        x = self.expansion(x)
-        if x.shape[-2:] != size:
-            x = x[..., top : top + height, top : top + width]
-        return cast(Tensor, self.norm(x))
 
 
 def random_mask(x: Tensor, probability: float) -> Tensor:
-    """Bool of `x`'s shape and memory format, True with `probability`."""
-    return torch.rand_like(x, dtype=torch.float32) < probability
+    """Bool of `x`'s shape and layout, True with `probability`, which is taken in steps of 1 / 65536."""
+    if torch.compiler.is_compiling():
+        return torch.rand_like(x, dtype=torch.float32) < probability  # made where it is used, in one kernel
+    # The CPU draws random numbers on one thread, 64 bits at a time: enough for four values.
+    words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device).random_(-(2**63), 2**63 - 1)
+    mask = words.view(torch.int16)[: x.numel()] < round(probability * 65536) - 32768
+    return mask.as_strided(x.shape, x.stride())
 
 
 def make_expansion(config: ModelConfig, outputs: int, scale: int) -> nn.Module:
@@ -159,22 +181,8 @@ class Interpolation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, scale h, scale w)."""
-        if self.mode == "bilinear" and self.scale == 2:
-            return _double(_double(x, 2), 3)
         with torch.autocast(x.device.type, enabled=False):
             return F.interpolate(x, scale_factor=self.scale, mode=self.mode, align_corners=False)
-
-
-def _double(x: Tensor, dimension: int) -> Tensor:
-    """Twice the size along `dimension`, bilinear: pointwise work that a compiler fuses with what follows.
-
-    On the CPU a training step of 32/7 takes two thirds of the time it takes with `F.interpolate`.
-    """
-    size = x.shape[dimension]
-    before = torch.cat([x.narrow(dimension, 0, 1), x.narrow(dimension, 0, size - 1)], dimension)
-    after = torch.cat([x.narrow(dimension, 1, size - 1), x.narrow(dimension, size - 1, 1)], dimension)
-    pairs = torch.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], dimension + 1)
-    return pairs.flatten(dimension, dimension + 1)
 
 
 class Synthesis(nn.Module):

@@ -8,11 +8,11 @@ from copy import deepcopy
 from typing import TypeVar, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavemix.block import Block, FeedForward, Interpolation
 from wavemix.heads import SegmentationHead
+from wavemix.stem import StridedStem
 from wavemix.wavelet import Analysis, fold
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -28,9 +28,8 @@ def fused_copy(model: Model) -> Model:
                 _fuse_feedforward(cast(FeedForward, feedforward), getattr(module, "analysis", None))
         elif isinstance(module, SegmentationHead):
             _fuse_head(module)
-    stem = cast(nn.Sequential, model.stem)
-    if len(stem) == 2:  # the strided stem; the patch stem has a GELU before its batch norm
-        model.stem = FusedStem(cast(nn.Conv2d, stem[0]), cast(nn.Conv2d, stem[1]))
+    if isinstance(model.stem, StridedStem) and model.stem.merge:
+        model.stem.folded_weight, model.stem.folded_bias = model.stem.compose()
     return model
 
 
@@ -69,39 +68,3 @@ def _fuse_head(head: SegmentationHead) -> None:
     merged.bias = nn.Parameter(bias, requires_grad=False)
     head.expand[-1] = merged
     head.classify = nn.Identity()
-
-
-class FusedStem(nn.Module):
-    """The two 3x3 convolutions of the strided stem as one, (2 s + 3) x (2 s + 3) with stride s * s.
-
-    The second convolution pads the first one's output with zeros, which no single kernel does: the
-    outermost pixels are taken from the two convolutions run on thin strips along the border.
-    """
-
-    def __init__(self, first: nn.Conv2d, second: nn.Conv2d) -> None:
-        super().__init__()
-        self.first, self.second = first, second
-        self.step = first.stride[0]
-        # Kernel of the composition: the second's taps, spread by the first's stride, over the first's.
-        spread = F.conv_transpose2d(second.weight, first.weight, stride=self.step)
-        self.register_buffer("weight", spread)
-        middle = cast(Tensor, first.bias)
-        self.register_buffer("bias", cast(Tensor, second.bias) + second.weight.sum((2, 3)) @ middle)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, in_channels, H, W) -> (B, dim, ~H / s^2, ~W / s^2)."""
-        step = self.step
-        x = F.conv2d(
-            images, cast(Tensor, self.weight), cast(Tensor, self.bias), stride=step**2, padding=step + 1
-        )
-        rows, columns = x.shape[-2:]
-        near = step + 2  # pixels that the first row of outputs sees
-        top, bottom = step**2 * max(rows - 3, 0), step**2 * max(columns - 3, 0)
-        x[:, :, :1] = self._plain(images[:, :, :near])[:, :, :1]
-        x[:, :, -1:] = self._plain(images[:, :, top:])[:, :, -1:]
-        x[..., :1] = self._plain(images[..., :near])[..., :1]
-        x[..., -1:] = self._plain(images[..., bottom:])[..., -1:]
-        return x
-
-    def _plain(self, images: Tensor) -> Tensor:
-        return cast(Tensor, self.second(self.first(images)))

@@ -1,6 +1,6 @@
 """The network: stem, blocks, head; made by name ("128/7", "256/16 ff512 mul3") or from a `ModelConfig`."""
 
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -12,6 +12,7 @@ from wavemix.config import ModelConfig, parse_size
 from wavemix.fuse import fused_copy
 from wavemix.heads import HEADS
 from wavemix.paper import paper_rows
+from wavemix.stem import make_stem
 
 
 class WaveMixLite(nn.Module, PyTorchModelHubMixin):
@@ -59,22 +60,20 @@ class WaveMixLite(nn.Module, PyTorchModelHubMixin):
         model.fused = True
         return model
 
+    def train(self, mode: bool = True) -> Self:
+        """Training (or, with False, evaluation) mode.
 
-def make_stem(config: ModelConfig) -> nn.Sequential:
-    """(B, in_channels, H, W) -> (B, dim, ~H / stem_factor, ~W / stem_factor): the strided or patch stem."""
-    channels, dim, stride, patch = config.in_channels, config.dim, config.stem_stride, config.patch_size
-    if patch is None:
-        return nn.Sequential(
-            nn.Conv2d(channels, dim // 2, 3, stride, padding=1),
-            nn.Conv2d(dim // 2, dim, 3, stride, padding=1),
-        )
-    return nn.Sequential(
-        nn.Conv2d(channels, dim // 4, 3, padding=1),
-        nn.Conv2d(dim // 4, dim // 2, 3, padding=1),
-        nn.Conv2d(dim // 2, dim, patch, stride=patch),
-        nn.GELU(),
-        nn.BatchNorm2d(dim),
-    )
+        Raises:
+            ValueError: training mode of a fused network, which has no batch norm left.
+        """
+        if mode and self.fused:
+            raise ValueError("a fused model is for inference only: train the model that fuse() was called on")
+        return super().train(mode)
+
+    @classmethod
+    def _from_pretrained(cls, **keywords: Any) -> Self:
+        """Where the mixin would leave tensors that the file lacks at random, an error."""
+        return cast(Self, super()._from_pretrained(**(keywords | {"strict": True})))
 
 
 def check_image_size(config: ModelConfig, height: int, width: int) -> None:

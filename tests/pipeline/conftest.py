@@ -52,9 +52,10 @@ def toy(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> C
 
 
 @pytest.fixture
-def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Params]:
+def experiment(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Params]:
     """``experiment(task, run=..., splits=...)`` makes one in a fresh working folder and returns its params."""
     monkeypatch.chdir(tmp_path)
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return lambda task, **options: make_experiment(tmp_path, task, **{"run": False, **options})
 

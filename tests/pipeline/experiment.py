@@ -42,7 +42,8 @@ def write_toy_shards(folder: Path, task: str, splits: dict[str, int]) -> Manifes
     for split, count in splits.items():
         shards, histogram, ignored = [], np.zeros(len(CLASSES), int), 0
         for index, start in enumerate(range(0, count, 6)):
-            with ShardWriter(folder / f"{split}-{index:06d}.tar") as writer:
+            name = f"{split}-{index:06d}.tar"
+            with ShardWriter(folder / name) as writer:
                 for key in range(start, min(start + 6, count)):
                     image = generator.integers(0, 256, (*SIZE, 3)).astype(np.uint8)
                     if task == "classification":
@@ -54,7 +55,7 @@ def write_toy_shards(folder: Path, task: str, splits: dict[str, int]) -> Manifes
                         histogram += np.bincount(target[target != IGNORE], minlength=len(CLASSES))
                         ignored += int((target == IGNORE).sum())
                     writer.add(key, members(encode_image(image, "raw", 95), target, "raw"))
-            shards.append(writer.shard(f"{split}-{index:06d}.tar"))
+            shards.append(writer.shard(name))
         written[split] = Split(
             samples=count, shards=shards, histogram=histogram.tolist(), ignored_pixels=ignored
         )

@@ -150,6 +150,29 @@ def test_what_is_no_image_is_corrupt(data: bytes) -> None:
         decode(data)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_damaged_bytes_are_an_image_or_corrupt_and_nothing_else(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.resize.MAX_PIXELS", 100_000)  # damaged sizes are huge, and slow to decode
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {"exif": exif} if kind in ("JPEG", "WEBP", "PNG") else {}
+    whole = encoded(Image.fromarray(noise(24, 24)), kind, **options)
+    random = np.random.default_rng(0)
+    corrupt = 0
+    for _ in range(150):
+        data = bytearray(whole)
+        for place in random.integers(0, min(len(data), 400), 4):
+            data[place] = random.integers(256)
+        try:
+            assert decode(bytes(data)).dtype == np.uint8
+        except CorruptImageError:
+            corrupt += 1
+    assert corrupt > 0
+
+
 def test_a_decompression_bomb_is_refused_before_decoding() -> None:
     """A PNG of 1 kB that says it has 20000 x 20000 pixels."""
     data = bytearray(encoded(Image.new("L", (8, 8)), "PNG"))

@@ -26,7 +26,7 @@ def write(path: Path, encoding: str, channels: int = 3, segmentation: bool = Fal
             target: Any = noise(6, 10, 1, seed=key) if segmentation else key * 100
             writer.add(key, members(encode_image(image, encoding, 95), target, encoding))
             samples.append((image, target))
-    shard = writer.shard(path.name)
+    shard = writer.shard()
     assert shard.bytes == path.stat().st_size
     assert shard.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     return samples

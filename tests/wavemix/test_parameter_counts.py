@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from wavemix import ModelConfig, build_model
+from wavemix import ModelConfig, PaperRow, build_model, paper_rows
 from wavemix.config import parse_size
 
 LIGHT: list[tuple[str, int, dict[str, Any], int]] = [
@@ -78,7 +78,12 @@ CITYSCAPES = {  # Table 9
 
 
 def count(name: str, task: str, num_classes: int, **keywords: Any) -> int:
-    config = ModelConfig.from_dict({**parse_size(name), "task": task, "num_classes": num_classes, **keywords})
+    return parameters(
+        ModelConfig.from_dict({**parse_size(name), "task": task, "num_classes": num_classes, **keywords})
+    )
+
+
+def parameters(config: ModelConfig) -> int:
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in build_model(config).parameters())
 
@@ -91,3 +96,8 @@ def test_classification(name: str, classes: int, keywords: dict[str, Any], expec
 @pytest.mark.parametrize("name", CITYSCAPES)
 def test_segmentation(name: str) -> None:
     assert count(name, "segmentation", 20, stem_stride=2) == CITYSCAPES[name]
+
+
+@pytest.mark.parametrize("row", paper_rows().values(), ids=lambda row: row.name)
+def test_rows_of_the_paper(row: PaperRow) -> None:
+    assert parameters(row.config) == row.parameters

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -11,26 +9,9 @@ import pytest
 
 from pipeline.datasets.files import Blob, list_files, open_stream, tar_members, zip_members
 from pipeline.errors import UserError
+from tests.pipeline.datasets.raw import tar_of, zip_of
 
 CONTENT = {"a/one.txt": b"one", "a/two.bin": bytes(range(256)) * 40, "empty": b""}
-
-
-def tar_of(content: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, data in content.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-def zip_of(content: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method) as archive:
-        for name, data in content.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
 
 
 def blob_of(folder: Path, data: bytes) -> Blob:

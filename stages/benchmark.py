@@ -1,0 +1,16 @@
+"""Measure what the network of params.yaml costs: ``python -m stages.benchmark``."""
+
+from pathlib import Path
+
+from pipeline.benchmark import benchmark
+from pipeline.errors import run_stage
+from pipeline.params import load_params
+
+
+def main() -> None:
+    figures = benchmark(load_params(), Path("reports"))
+    print("; ".join(f"{figure.name} {figure.value:,.4g} {figure.unit}".strip() for figure in figures))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,96 @@
+"""Charts and grids: what they draw is what they were given, and drawing changes nothing else."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib._pylab_helpers import Gcf
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pipeline import figures, pictures
+from pipeline.manifest import IGNORE
+
+RANDOM = np.random.default_rng(0)
+PALETTE = [(0, 0, 0), (255, 0, 0), (0, 0, 255)]
+
+
+def image(height: int, width: int, channels: int) -> pictures.Image:
+    return RANDOM.integers(0, 256, (height, width, channels)).astype(np.uint8)
+
+
+def mask(height: int, width: int) -> pictures.Image:
+    drawn = RANDOM.integers(0, 3, (height, width)).astype(np.uint8)
+    drawn[0, 0] = IGNORE
+    return drawn
+
+
+def names(count: int) -> list[str]:
+    return [f"class {i} of a long name, Ünïcödé $x_1$ & <b>" for i in range(count)]
+
+
+DRAWN: dict[str, Callable[[], Figure]] = {
+    "confusion": lambda: figures.confusion_matrix(np.diag([3, 0, 5]), names(3)),
+    "confusion of 300": lambda: figures.confusion_matrix(np.eye(300, dtype=np.int64), names(300)),
+    "confusion of 1": lambda: figures.confusion_matrix(np.array([[7]]), names(1)),
+    "curves": lambda: figures.curves(
+        {"Loss": {"train": [(1, 2.0), (2, 1.0)], "val": []}, "None": {"val": []}}
+    ),
+    "no curves": lambda: figures.curves({}),
+    "bars": lambda: figures.class_bars([0.9, float("nan"), 0.0], names(3), [5, 0, 9], "IoU", 0.45),
+    "bars of 300": lambda: figures.class_bars(list(RANDOM.random(300)), names(300), [1] * 300, "Recall", 0.5),
+    "histogram": lambda: figures.histogram({"train": [3, 0, 900], "val": [1, 1, 1]}, names(3), "samples"),
+    "histogram of 300": lambda: figures.histogram({"train": [5] * 300}, names(300), "samples"),
+    "calibration": lambda: figures.reliability([0.2, 0.9], [0.1, 0.95], [10, 1000]),
+    "tradeoff": lambda: figures.tradeoff({"paper": [(1e4, 80.0, "a")], "ours": [(1e4, 80.0, "b")]}, "top-1"),
+    "guesses": lambda: pictures.guesses(
+        [pictures.Guess(image(8, 8, 1), 0, 0.9, 1), pictures.Guess(image(8, 8, 1), 1, 0.5)], names(2), "Title"
+    ),
+    "labelled": lambda: pictures.labelled([image(9, 30, 3)], ["one"], "Title"),
+    "scenes": lambda: pictures.scenes(
+        [pictures.Scene(image(16, 32, 3), mask(16, 32), mask(16, 32), 0.5)], names(3), PALETTE, "Title"
+    ),
+    "scenes without truth": lambda: pictures.scenes(
+        [pictures.Scene(image(16, 32, 1), mask(16, 32))], names(3), PALETTE, "Title"
+    ),
+    "masks": lambda: pictures.masks([(image(16, 16, 3), mask(16, 16))] * 3, names(3), PALETTE),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_is_drawn_opaque_and_leaves_matplotlib_alone(name: str) -> None:
+    before = dict(matplotlib.rcParams)
+    content = figures.render(DRAWN[name]())
+    assert dict(matplotlib.rcParams) == before
+    assert not Gcf.get_all_fig_managers()
+    with Image.open(io.BytesIO(content)) as drawn:
+        assert min(drawn.size) >= 100
+        assert drawn.convert("RGBA").getchannel("A").getextrema() == (255, 255)
+        if name != "no curves":
+            assert np.asarray(drawn.convert("L")).min() < 100  # something dark is on the white ground
+
+
+def test_the_same_figure_gives_the_same_bytes() -> None:
+    first, second = (figures.render(DRAWN["bars"](), kind) for kind in ("svg", "svg"))
+    assert first == second
+
+
+def test_masks_are_drawn_in_the_palette_and_ignored_pixels_in_none_of_it() -> None:
+    drawn = pictures.colour_mask(np.array([[0, 1], [2, IGNORE]], np.uint8), PALETTE)
+    assert drawn.tolist() == [[[0, 0, 0], [255, 0, 0]], [[0, 0, 255], list(pictures.IGNORED_COLOUR)]]
+
+
+def test_an_overlay_mixes_colours_and_shows_the_image_where_nothing_counts() -> None:
+    grey = np.full((1, 2, 1), 100, np.uint8)
+    drawn = pictures.overlay(grey, np.array([[1, IGNORE]], np.uint8), PALETTE, opacity=0.5)
+    assert drawn.tolist() == [[[178, 50, 50], [100, 100, 100]]]
+
+
+def test_default_palettes_have_no_colour_twice() -> None:
+    colours = pictures.default_palette(100)
+    assert len(set(colours)) == 100
+    assert pictures.default_palette(0) == []

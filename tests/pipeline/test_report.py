@@ -1,0 +1,79 @@
+"""The page of an experiment: whole, by itself, and honest about what it does not know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline import evaluate as evaluation
+from pipeline import report as module
+from pipeline.errors import UserError
+from pipeline.evaluate import evaluate
+from pipeline.params import Params
+from pipeline.report import curve_panels, make_report
+
+CHECKPOINT, REPORTS = Path("checkpoints/best"), Path("reports")
+
+
+def test_one_run_from_training_to_report(experiment: Callable[..., Params], tmp_path: Path) -> None:
+    """The whole way through a real store: figures, files, model and page are in the run that trained."""
+    params = experiment("classification", run=True)
+    trained, measured = evaluate(params, CHECKPOINT, REPORTS)
+    page = make_report(params, CHECKPOINT, REPORTS).read_text()
+    top1 = f"{100 * measured.figures['top1']:.2f} %"
+    assert f"<strong>{top1} top-1</strong> on 10 test images" in page
+    assert "toy run (this one)" in page
+    assert "pipe|and &lt;b&gt;" not in re.sub(r"<[^>]*>", "", page)  # names are in pictures and CSV only
+    sources = re.findall(r'(?:src|href)="([^"]{0,30})', page)
+    assert len(sources) >= 7
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+
+    import mlflow
+
+    store = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (run,) = store.search_runs([store.get_experiment_by_name("toy").experiment_id])
+    assert run.info.run_id == trained.run_id
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test/top1"] == measured.figures["top1"]
+    assert {"best_val/top1", "class_recall/pipe_and _b_", "epoch"} <= set(run.data.metrics)
+    artifacts = {entry.path for entry in store.list_artifacts(trained.run_id)}
+    assert {"report.html", "evaluate", "data"} <= artifacts
+    version = store.get_model_version_by_alias("wavemix-lite-toy", "champion")
+    assert version.run_id == trained.run_id
+
+
+def test_says_when_val_also_picked_the_checkpoint(
+    experiment: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = experiment("segmentation", splits={"train": 6, "val": 4})
+    monkeypatch.setattr(evaluation, "_log", lambda *_: None)
+    monkeypatch.setattr(module, "_log", lambda *_: None)
+    Path("mlflow.db").write_text("not a database")
+    evaluate(params, CHECKPOINT, REPORTS)
+    page = make_report(params, CHECKPOINT, REPORTS).read_text()
+    assert "on 4 val images" in page
+    assert "The same val images picked the checkpoint" in page
+    assert "The tracking store did not answer" in page
+    assert (REPORTS / "report.md").read_text().startswith("# WaveMix-Lite 8/1 on toy")
+
+
+def test_a_stage_that_was_not_run_is_named(experiment: Callable[..., Params]) -> None:
+    params = experiment("classification")
+    with pytest.raises(UserError, match=r"metrics.json: missing; run `uv run dvc repro`"):
+        make_report(params, CHECKPOINT, REPORTS)
+    assert not (REPORTS / "report.html").exists()
+
+
+def test_train_and_val_share_a_panel_and_gaps_are_left_out() -> None:
+    nan = float("nan")
+    rows = [
+        {"epoch": 1, "step": 5, "train/loss": 2.0, "val/loss": 1.0, "val/top1": 0.1, "learning_rate": 1e-3},
+        {"epoch": 2, "step": 9, "train/loss": 1.0, "val/loss": nan, "val/top1": 0.2, "learning_rate": 1e-3},
+    ]
+    panels = curve_panels(rows)
+    assert list(panels) == ["Loss", "Top-1", "Learning rate"]
+    assert panels["Loss"] == {"train": [(1, 2.0), (2, 1.0)], "val": [(1, 1.0)]}
+    assert curve_panels([]) == {}

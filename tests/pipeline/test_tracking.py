@@ -1,0 +1,196 @@
+"""MLflow that never hurts: against a SQLite store, and a real server that is killed and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline import tracking
+from pipeline.params import Params
+from pipeline.train import train
+from pipeline.trainer import Trainer
+
+OUT, CURVES = Path("checkpoints/best"), Path("reports/curves.csv")
+
+
+def client() -> MlflowClient:
+    return MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+
+
+def test_a_run_tells_what_was_done(toy: Callable[..., Params]) -> None:
+    trained = train(toy(phases=[{"optimizer": "adamw", "epochs": 2}]), OUT, CURVES)
+    assert trained.run_id is not None
+    run = client().get_run(trained.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "8/2 deconvolution, bs16, seed 0"
+    assert run.data.params["model.dim"] == "8"
+    assert run.data.params["train.phases.0.optimizer"] == "adamw"
+    assert {"amp", "device", "data.hash", "git.commit", "torch"} <= run.data.tags.keys()
+    points = client().get_metric_history(trained.run_id, "val/top1")
+    assert [point.step for point in points] == [4, 8]
+    assert run.data.metrics["parameters"] == trained.parameters
+    assert run.data.metrics["train/images_per_second"] > 0
+    (used,) = run.inputs.dataset_inputs
+    assert used.dataset.name == "toy"
+    names = {entry.path for entry in client().list_artifacts(trained.run_id)}
+    assert {"params.yaml", "curves.csv", "checkpoint", "data"} <= names
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_a_resumed_training_goes_on_in_its_run_with_no_point_twice(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = toy(phases=[{"optimizer": "adamw", "epochs": 4}])
+    step, save = Trainer._step, Trainer._save
+
+    def cut(self: Trainer, *arguments: object) -> None:
+        if self.progress.step == 11:
+            raise Interrupted
+        step(self, *arguments)  # type: ignore[arg-type]
+
+    # Epoch 2 is logged but its checkpoint is not kept, so that it is trained and logged again.
+    monkeypatch.setattr(Trainer, "_save", lambda self: save(self) if self.progress.epoch < 2 else None)
+    monkeypatch.setattr(Trainer, "_step", cut)
+    with pytest.raises(Interrupted):
+        train(params, OUT, CURVES)
+    monkeypatch.setattr(Trainer, "_save", save)
+    monkeypatch.setattr(Trainer, "_step", step)
+    trained = train(params, OUT, CURVES)
+    (run,) = client().search_runs([e.experiment_id for e in client().search_experiments()])
+    assert run.info.run_id == trained.run_id
+    points = client().get_metric_history(run.info.run_id, "val/loss")
+    assert [point.step for point in points] == [4, 8, 12, 16]
+
+
+@contextmanager
+def server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder / 'mlflow.db'}",
+        "--artifacts-destination",
+        str(folder),
+    ]
+    process = subprocess.Popen(command, cwd=folder, start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
+            break
+        except (urllib.error.URLError, OSError):
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.2)
+    try:
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_points_made_while_the_server_is_down_are_sent_when_it_is_back(
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(empty_store.read_bytes())
+    for name, seconds in (("SEND_SECONDS", 0.1), ("RETRY_SECONDS", 0.2), ("FINISH_SECONDS", 60.0)):
+        monkeypatch.setattr(tracking, name, seconds)
+    port = free_port()
+    with server(tmp_path, port):
+        tracker = tracking.Tracker(f"http://127.0.0.1:{port}", "toy", tmp_path / "journal")
+        tracker.start(name="run")
+        tracker.log_metrics({"loss": 3.0}, 1)
+        deadline = time.monotonic() + 60
+        while tracker._sent < 1 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    started = time.monotonic()
+    tracker.log_metrics({"loss": 2.0}, 2)
+    tracker.set_tags({"colour": "blue"})
+    assert time.monotonic() - started < 1
+    while "does not answer" not in capsys.readouterr().out:
+        time.sleep(0.05)
+    with server(tmp_path, port):
+        tracker.log_metrics({"loss": 1.0}, 3)
+        assert tracker.finish() == []
+        store = MlflowClient(f"http://127.0.0.1:{port}")
+        assert tracker.run_id is not None
+        points = store.get_metric_history(tracker.run_id, "loss")
+        assert [(point.step, point.value) for point in points] == [(1, 3.0), (2, 2.0), (3, 1.0)]
+        assert store.get_run(tracker.run_id).data.tags["colour"] == "blue"
+
+
+def test_a_store_that_never_answers_costs_no_training_and_is_named_at_the_end(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = toy()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    for name, seconds in (("RETRY_SECONDS", 0.2), ("FINISH_SECONDS", 4.0)):
+        monkeypatch.setattr(tracking, name, seconds)
+    trained = train(params, OUT, CURVES)
+    assert trained.run_id is None
+    output = capsys.readouterr().out
+    assert output.count("does not answer") == 1
+    (kept,) = Path(".work/unsent").iterdir()
+    assert f"points, kept in {kept.resolve()}; params; dataset; artifact manifest.json" in output
+    keys = {json.loads(line)["key"] for line in kept.read_text().splitlines()}
+    assert {"train/loss", "val/top1"} <= keys
+
+
+def test_what_the_store_refuses_is_named_once_and_not_tried_again(
+    toy: Callable[..., Params], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy()
+    tracker = tracking.Tracker(os.environ["MLFLOW_TRACKING_URI"], "toy", tmp_path / "journal")
+    tracker.start(name="run")
+    tracker.log_artifact(tmp_path / "no such file")
+    tracker.log_metrics({"loss": 1.0}, 1)
+    assert tracker.finish() == ["artifact no such file"]
+    assert capsys.readouterr().out.count("refused artifact no such file") == 1
+
+
+def test_the_uri_is_absolute_and_the_environment_goes_first(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    params = toy()
+    assert tracking.tracking_uri(params) == f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    experiment = tmp_path / ".dvc/tmp/exps/tmpabc"
+    experiment.mkdir(parents=True)
+    monkeypatch.chdir(experiment)
+    assert tracking.tracking_uri(params) == f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def test_nested_params_are_flattened_by_dots() -> None:
+    nested = {"a": {"b": 1}, "c": [{"d": 2}, {"d": 3}], "e": [1, 2]}
+    assert tracking.flatten(nested) == {"a.b": "1", "c.0.d": "2", "c.1.d": "3", "e": "[1, 2]"}
