@@ -14,13 +14,14 @@ from PIL import Image
 from torchmetrics.segmentation import MeanIoU
 
 from pipeline import evaluate as evaluate_module
-from pipeline.checkpoint import describe, save_trained
+from pipeline.checkpoint import describe, load_trained, save_trained
 from pipeline.datasets.cityscapes import CLASSES
 from pipeline.datasets.files import Blob
 from pipeline.datasets.listing import Sample
 from pipeline.errors import UserError
 from pipeline.evaluate import evaluate
 from pipeline.fingerprint import acquire, fingerprint, write_fingerprint
+from pipeline.loader import evaluation_batches
 from pipeline.manifest import IGNORE, read_manifest
 from pipeline.original import Original, full_size_mask, raw_samples
 from pipeline.params import Params, parse_params
@@ -102,8 +103,8 @@ def test_figures_are_torchmetrics_own(
     _, measured = evaluate(params, Path("checkpoints/best"), Path("reports"))
     folder = shards_folder("toy", SIZE)
     manifest = read_manifest(folder)
-    model, _ = evaluate_module.load_trained(Path("checkpoints/best"))
-    batches = list(evaluate_module.evaluation_batches(folder, manifest, "val", 9))
+    model, _ = load_trained(Path("checkpoints/best"))
+    batches = list(evaluation_batches(folder, manifest, "val", 9))
     with torch.no_grad():
         parts = [model(normalise(batch.image, manifest.mean, manifest.std)) for batch in batches]
     logits = torch.cat(parts)[:, :19]
