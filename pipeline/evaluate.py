@@ -23,10 +23,11 @@ from pipeline import figures, pictures, tracking
 from pipeline.checkpoint import Trained, load_trained
 from pipeline.errors import UserError
 from pipeline.examples import Guesses, Scenes, examples_of
-from pipeline.loader import evaluation_batches
+from pipeline.loader import Batch, evaluation_batches
 from pipeline.machine import choose_amp, choose_device
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.metrics import Classification, Metrics
+from pipeline.original import Original
 from pipeline.params import Params
 from pipeline.paths import shards_folder, work_folder
 from pipeline.pictures import encode_png
@@ -47,10 +48,12 @@ class Measured:
     samples: int
     seconds: float
     examples: Guesses | Scenes
+    original: Original | None = None
 
     @property
     def figures(self) -> dict[str, float]:
-        return {**self.metrics.compute(), "loss": self.loss}
+        original = self.original.compute() if self.original else {}
+        return {**self.metrics.compute(), **original, "loss": self.loss}
 
 
 def evaluate(params: Params, checkpoint: Path, out: Path) -> tuple[Trained, Measured]:
@@ -124,6 +127,17 @@ def _measure(
     batches = evaluation_batches(
         folder, manifest, split, params.train.batch_size, accelerator.process_index, ranks
     )
+    original = Original.of(params, manifest, split, accelerator.device, accelerator.process_index, ranks)
+    sum_over_ranks = partial(accelerator.reduce, reduction="sum")
+    have = torch.tensor(original is not None, dtype=torch.int64, device=accelerator.device)
+    if int(sum_over_ranks(have)) < ranks:  # raw files on some hosts only are of no use
+        original = None
+
+    def look(batch: Batch, logits: Tensor) -> None:
+        examples(batch, logits)
+        if original is not None:
+            original(logits)
+
     started = time.monotonic()
     with accelerator.autocast():
         metrics, loss = measure(
@@ -132,12 +146,16 @@ def _measure(
             manifest,
             task_of(manifest).loss(params.train),
             accelerator.device,
-            partial(accelerator.reduce, reduction="sum"),
-            examples,
+            sum_over_ranks,
+            look,
         )
+    if original is not None:
+        original.reduce(sum_over_ranks)
+        for reason in original.left_out:
+            print(f"left out of the mIoU at the labels' own size: {reason}")
     if ranks > 1:
         examples.merge(gather_object([examples]))
-    return Measured(split, metrics, loss.compute(), samples, time.monotonic() - started, examples)
+    return Measured(split, metrics, loss.compute(), samples, time.monotonic() - started, examples, original)
 
 
 def _progress(batches: Iterable[Any], split: str, samples: int, shown: bool) -> Iterable[Any]:

@@ -15,15 +15,15 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from pipeline.checkpoint import Trained, load_trained
 from pipeline.errors import UserError
 from pipeline.manifest import IGNORE
+from pipeline.original import full_size_mask
 from pipeline.pictures import default_palette, encode_png, overlay, pillow_png
-from pipeline.resize import CorruptImageError, Resizer, crop_box
+from pipeline.resize import CorruptImageError, Resizer
 from pipeline.tasks import normalise
 from wavemix import WaveMixLite
 
@@ -117,12 +117,8 @@ class Predictor:
 
     def _mask(self, logits: Tensor, size: tuple[int, int]) -> Prediction:
         """Logits (outputs, h, w) as a mask of ``size``, and the share of each class in it."""
-        left, top, right, bottom = crop_box(size, self.trained.size, self.trained.geometry)
-        whole = F.interpolate(
-            logits[None, : len(self.trained.class_names)], (bottom - top, right - left), mode="bilinear"
-        )
-        mask = np.full(size, IGNORE, np.uint8)
-        mask[top:bottom, left:right] = whole[0].argmax(0).to("cpu", torch.uint8).numpy()
+        classes = logits[: len(self.trained.class_names)]
+        mask = full_size_mask(classes, size, self.trained.geometry).cpu().numpy()
         counts = np.bincount(mask[mask != IGNORE], minlength=len(self.trained.class_names))
         order = np.argsort(-counts, kind="stable")
         shares = [(self.trained.class_names[i], float(counts[i] / counts.sum())) for i in order if counts[i]]

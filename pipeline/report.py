@@ -115,6 +115,8 @@ def curve_panels(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Cur
 LABELS = {
     **FIGURES,
     "top5": "top-5",
+    "miou_original": "mIoU at the labels' own size",
+    "pixel_accuracy_original": "pixel accuracy at the labels' own size",
     "ece": "expected calibration error",
     "peak_memory_gb": "peak memory, GB",
     "peak_gpu_memory_gb": "peak GPU memory, GB",
