@@ -19,8 +19,9 @@ import webdataset
 
 from benchmarks.synthetic import write_shards
 from pipeline.augment import build_augment
-from pipeline.loader import Loader, MemoryLoader, Plan, load_samples
+from pipeline.loader import Loader, MemoryLoader, load_samples
 from pipeline.manifest import Manifest
+from pipeline.plan import Plan
 from pipeline.streaming import StreamLoader
 
 BATCH = 128

@@ -23,7 +23,6 @@ from pipeline.loader import (
     Batch,
     Loader,
     MemoryLoader,
-    Plan,
     ahead,
     load_samples,
     read_shard,
@@ -32,6 +31,7 @@ from pipeline.loader import (
 )
 from pipeline.manifest import Manifest
 from pipeline.params import Params
+from pipeline.plan import Plan
 
 WINDOW_BYTES = 1 << 29
 """Decoded samples that are shuffled together: some 44,000 of 64x64. `prepare` has shuffled the whole split before,

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.augment import Augment, build_augment, uniform
+from pipeline.augment import Augment, build_augment
 from pipeline.errors import UserError
-from pipeline.loader import Batch, MemoryLoader, Plan, Samples
+from pipeline.loader import Batch, MemoryLoader, Samples
 from pipeline.manifest import IGNORE, Manifest
+from pipeline.plan import Plan
+from pipeline.vectorised import uniform
 from tests.pipeline.toy import write_shards
 
 HEIGHT, WIDTH = 8, 12

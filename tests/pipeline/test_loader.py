@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from pipeline.errors import UserError
-from pipeline.loader import MemoryLoader, Plan, Samples, evaluation_batches, load_samples, rank_slice
+from pipeline.loader import MemoryLoader, Samples, evaluation_batches, load_samples
 from pipeline.manifest import FILE_NAME, read_manifest
+from pipeline.plan import Plan, rank_slice
 from tests.pipeline.toy import draw, write_shards
 
 

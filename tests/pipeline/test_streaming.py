@@ -14,9 +14,10 @@ import torch
 
 from pipeline import streaming
 from pipeline.errors import UserError
-from pipeline.loader import Batch, MemoryLoader, Plan, evaluation_batches, load_samples
+from pipeline.loader import Batch, MemoryLoader, evaluation_batches, load_samples
 from pipeline.manifest import FILE_NAME, Manifest, read_manifest
 from pipeline.params import Params
+from pipeline.plan import Plan
 from pipeline.streaming import StreamLoader, open_loader
 from tests.pipeline.toy import toy_params, write_shards
 
