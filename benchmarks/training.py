@@ -26,8 +26,9 @@ from pipeline.loader import Batch, Samples, load_samples
 from pipeline.machine import device_name
 from pipeline.manifest import Manifest
 from pipeline.params import Params, parse_params
+from pipeline.tasks import build_network
 from pipeline.tracking import Tracker
-from pipeline.trainer import Trainer, build_network
+from pipeline.trainer import Trainer
 
 Shares = defaultdict[str, float]
 """Seconds of each part."""

@@ -26,8 +26,7 @@ from pipeline.manifest import Manifest, read_manifest
 from pipeline.page import table
 from pipeline.params import Params
 from pipeline.paths import shards_folder
-from pipeline.tasks import normalise, task_of
-from pipeline.trainer import build_network
+from pipeline.tasks import build_network, normalise, task_of
 from wavemix.measure import count_macs, count_parameters, saved_bytes
 
 BATCH = 64

@@ -18,11 +18,11 @@ from pipeline.datasets.files import Blob, list_files
 from pipeline.datasets.listing import Labels, Sample, Source
 from pipeline.errors import UserError
 from pipeline.fingerprint import fingerprint
-from pipeline.loader import rank_slice
 from pipeline.manifest import IGNORE, Manifest, RawSize
 from pipeline.metrics import Reduce, Segmentation
 from pipeline.params import Params
 from pipeline.paths import work_folder
+from pipeline.plan import rank_slice
 from pipeline.prepare import with_val_split
 from pipeline.resize import CorruptImageError, crop_box, decode_mask
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pipeline.augment import build_augment
+from pipeline.errors import UserError
 from pipeline.loader import (
     Batch,
     Loader,
@@ -135,9 +136,10 @@ def open_loader(
     """The training batches of ``params``, from wherever ``machine.cache`` puts the split.
 
     Raises:
-        UserError: the augmentation is wrong, or the shards are.
+        UserError: the batch size does not fit the split, the augmentation is wrong, or the shards are.
     """
     settings, split = params.train, manifest.split("train")
+    _check_batch_size(settings.batch_size, split.samples, world_size)
     augment = build_augment(settings.augment, manifest, settings.seed)
     threads = min(params.machine.workers or psutil.cpu_count() or 1, MOST_THREADS)
     on_host = augment is not None and augment.on_host
@@ -160,6 +162,18 @@ def open_loader(
     if cache == "device" and not on_host:
         samples = samples.to(device)
     return MemoryLoader(plan, samples, augment=augment, threads=ahead_threads)
+
+
+def _check_batch_size(batch_size: int, samples: int, world_size: int) -> None:
+    if batch_size > samples:
+        raise UserError(
+            f"train.batch_size: got {batch_size}, the train split has {samples} samples; allowed: 2 to that"
+        )
+    if 0 < samples % batch_size < world_size:
+        raise UserError(
+            f"train.batch_size: got {batch_size}, so the last batch of an epoch has {samples % batch_size} samples "
+            f"for {world_size} processes; allowed: one that leaves each process a sample"
+        )
 
 
 def _place(length: int, device: torch.device, world_size: int, on_host: bool) -> str:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+import wavemix
 from pipeline import losses
+from pipeline.errors import UserError
 from pipeline.loader import Batch
 from pipeline.manifest import Manifest
 from pipeline.metrics import Classification, Mean, Metrics, Reduce, Segmentation
-from pipeline.params import TrainParams
+from pipeline.params import Params, TrainParams
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits, target) -> the sum of the losses of the targets, a scalar on the device."""
@@ -62,6 +64,26 @@ TASKS: dict[str, Task] = {
 def task_of(manifest: Manifest) -> Task:
     """The task that the shards of ``manifest`` are for."""
     return TASKS[manifest.task]
+
+
+def build_network(params: Params, manifest: Manifest) -> wavemix.WaveMixLite:
+    """The network of ``params.model`` for the classes and channels of ``manifest``.
+
+    Raises:
+        UserError: the sizes do not fit one another, or the images.
+    """
+    try:
+        config = wavemix.ModelConfig(
+            task=manifest.task,
+            num_classes=task_of(manifest).outputs(manifest.num_classes),
+            in_channels=manifest.channels,
+            memory=params.train.memory,
+            **params.model.model_dump(),
+        )
+        wavemix.check_image_size(config, *manifest.size)
+    except ValueError as error:
+        raise UserError(f"params.yaml: model: {error}") from None
+    return wavemix.build_model(config)
 
 
 def normalise(image: Tensor, mean: list[float], std: list[float]) -> Tensor:

@@ -22,7 +22,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -30,13 +30,13 @@ import wavemix
 from pipeline import checkpoint, losses
 from pipeline.checkpoint import StateFolder, Trained
 from pipeline.errors import UserError
-from pipeline.loader import Batch, Loader, evaluation_batches
+from pipeline.loader import Batch, evaluation_batches
 from pipeline.machine import StopSignal, choose_amp, choose_device, peak_memory
 from pipeline.manifest import Manifest
 from pipeline.optim import PhaseSteps, build_optimizer
 from pipeline.params import Params
 from pipeline.streaming import open_loader
-from pipeline.tasks import measure, normalise, task_of
+from pipeline.tasks import build_network, measure, normalise, task_of
 from pipeline.tracking import Tracker
 
 LOG_SECONDS = 5.0
@@ -70,26 +70,6 @@ class Progress:
     curves: list[dict[str, float]] = field(default_factory=list)
 
 
-def build_network(params: Params, manifest: Manifest) -> wavemix.WaveMixLite:
-    """The network of ``params.model`` for the classes and channels of ``manifest``.
-
-    Raises:
-        UserError: the sizes do not fit one another, or the images.
-    """
-    try:
-        config = wavemix.ModelConfig(
-            task=manifest.task,
-            num_classes=task_of(manifest).outputs(manifest.num_classes),
-            in_channels=manifest.channels,
-            memory=params.train.memory,
-            **params.model.model_dump(),
-        )
-        wavemix.check_image_size(config, *manifest.size)
-    except ValueError as error:
-        raise UserError(f"params.yaml: model: {error}") from None
-    return wavemix.build_model(config)
-
-
 class Trainer:
     """One training from its first step, or from where it was left, to its last."""
 
@@ -106,7 +86,12 @@ class Trainer:
         self.loss = self.task.loss(self.settings)
         torch.manual_seed(self.settings.seed)
         self.network = build_network(params, manifest).to(self.device).to(memory_format=torch.channels_last)
-        self.loader = self._open_loader()
+        manifest.split("val")
+        self.loader = open_loader(params, manifest, folder, self.device, self.rank, self.world_size)
+        if self.world_size > 1 and self.device.type == "cuda":
+            # Elsewhere each process normalises its part of a batch by that part's own statistics.
+            together = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
+            self.network = cast(wavemix.WaveMixLite, together)
         compiled = params.machine.compile == "on" or (
             params.machine.compile == "auto" and self.device.type == "cuda"
         )
@@ -124,22 +109,6 @@ class Trainer:
         # The sum of losses and of targets since the epoch began, and the first step whose loss was not finite.
         self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.first_bad_step = torch.full((), torch.iinfo(torch.int64).max, device=self.device)
-
-    def _open_loader(self) -> Loader:
-        split = self.manifest.split("train")
-        self.manifest.split("val")
-        if self.settings.batch_size > split.samples:
-            raise UserError(
-                f"train.batch_size: got {self.settings.batch_size}, the train split has {split.samples} samples; "
-                "allowed: 2 to that"
-            )
-        if 0 < split.samples % self.settings.batch_size < self.world_size:
-            raise UserError(
-                f"train.batch_size: got {self.settings.batch_size}, so the last batch of an epoch has "
-                f"{split.samples % self.settings.batch_size} samples for {self.world_size} processes; "
-                "allowed: one that leaves each process a sample"
-            )
-        return open_loader(self.params, self.manifest, self.folder, self.device, self.rank, self.world_size)
 
     @property
     def evaluated(self) -> wavemix.WaveMixLite:
