@@ -71,7 +71,8 @@ class ModelParams(Section):
     learnable: bool = False
     mixer: str = "dwt"
     family: str = "wavemix-lite"
-    stem_stride: PositiveInt = 1
+    stem_stride: PositiveInt | None = None
+    """Stride of both stem convolutions; null is 2 for segmentation and for images of more than 96 pixels, else 1."""
     patch_size: PositiveInt | None = None
 
 

@@ -16,6 +16,9 @@ from pipeline.manifest import Manifest
 from pipeline.metrics import Classification, Mean, Metrics, Reduce, Segmentation
 from pipeline.params import Params, TrainParams
 
+LARGEST_SMALL_IMAGE = 96
+"""Pixels on the shorter side up to which the stem keeps the size."""
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits, target) -> the sum of the losses of the targets, a scalar on the device."""
 
@@ -78,12 +81,19 @@ def build_network(params: Params, manifest: Manifest) -> wavemix.WaveMixLite:
             num_classes=task_of(manifest).outputs(manifest.num_classes),
             in_channels=manifest.channels,
             memory=params.train.memory,
-            **params.model.model_dump(),
+            **params.model.model_dump(exclude={"stem_stride"}),
+            stem_stride=params.model.stem_stride or _stem_stride(params, manifest),
         )
         wavemix.check_image_size(config, *manifest.size)
     except ValueError as error:
         raise UserError(f"params.yaml: model: {error}") from None
     return wavemix.build_model(config)
+
+
+def _stem_stride(params: Params, manifest: Manifest) -> int:
+    """What the paper used: 1 up to 96 pixels (STL-10), 2 beyond and for Cityscapes (section 4.3)."""
+    large = manifest.task == "segmentation" or min(manifest.size) > LARGEST_SMALL_IMAGE
+    return 2 if large and params.model.patch_size is None else 1
 
 
 def normalise(image: Tensor, mean: list[float], std: list[float]) -> Tensor:
