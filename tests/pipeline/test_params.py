@@ -10,8 +10,12 @@ import dvc.utils.serialize
 import pytest
 from ruamel.yaml import YAML
 
+import wavemix
+from pipeline.datasets import READERS
+from pipeline.datasets.downloads import downloads
 from pipeline.errors import UserError
-from pipeline.params import Params, configuration_hash, load_params, parse_params
+from pipeline.fingerprint import EMBEDDED
+from pipeline.params import configuration_hash, load_params, parse_params
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,8 +108,16 @@ def test_what_only_changes_the_machine_changes_no_hash() -> None:
     assert configuration_hash(before.train) != configuration_hash(other.train)
 
 
-def test_every_dataset_of_the_file_has_a_reader() -> None:
-    from pipeline.datasets import READERS
+def test_every_dataset_has_a_reader_and_a_source_that_exist() -> None:
+    datasets = load_params(ROOT / "params.yaml").datasets
+    assert {dataset.reader for dataset in datasets.values()} == set(READERS) - {"mask_folder"}
+    assert {dataset.source for dataset in datasets.values()} <= {None, *EMBEDDED, *downloads()}
+    for dataset in datasets.values():
+        assert set(dataset.options) <= READERS[dataset.reader].options
 
-    params = Params.model_validate_json(load_params(ROOT / "params.yaml").model_dump_json())
-    assert {dataset.reader for dataset in params.datasets.values()} <= set(READERS)
+
+def test_every_dataset_of_the_papers_tables_is_in_the_file() -> None:
+    params = load_params(ROOT / "params.yaml")
+    for row in wavemix.paper_rows().values():
+        assert row.dataset in params.datasets
+        assert params.datasets[row.dataset].channels == row.config.in_channels
