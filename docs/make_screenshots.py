@@ -40,6 +40,8 @@ QUIET = (
 )
 START_SECONDS = 120
 """How long the MLflow UI may take to answer."""
+MLFLOW_WIDTH = 1112
+"""Pixels of a window of 1500 that are not the assistant's panel."""
 COLOURS = 128
 """Of a stored picture: a page's text needs no more, and the file is a third as large."""
 
@@ -68,7 +70,7 @@ def main() -> None:
         store = args.store or tracking.tracking_uri(load_params())
         with served(store) as url:
             for name, path in pages(store).items():
-                take(f"{url}/#/{path}", args.out / f"{name}.png", (1500, 950))
+                take(f"{url}/#/{path}", args.out / f"{name}.png", (1500, 950), crop=MLFLOW_WIDTH)
 
 
 def pages(store: str) -> dict[str, str]:
