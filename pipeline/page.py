@@ -30,6 +30,8 @@ th { background: var(--soft); white-space: nowrap }
 code { background: var(--soft); padding: .1em .3em; border-radius: 4px; font-size: .9em }
 pre { background: var(--soft); padding: .8rem; overflow-x: auto; border-radius: 6px }
 pre code { padding: 0 }
+td:nth-child(2):last-child { overflow-wrap: anywhere }
+@media (max-width: 40rem) { p:has(> img) { overflow-x: auto } p > img { max-width: 40rem } }
 blockquote { margin: .8rem 0; padding: .1rem 1rem; border-left: 4px solid #d55e00; background: var(--soft) }
 """
 
