@@ -75,8 +75,7 @@ class StreamLoader(Loader):
                 done += len(part[0])
                 taken = _joined(left, part) if left else part
                 if len(taken[0]) < size:
-                    # A copy, so that the rest of a window does not keep all of it.
-                    left = _joined(taken)
+                    left = taken
                     break
                 left = None
                 yield taken
@@ -119,8 +118,11 @@ class StreamLoader(Loader):
 
 
 def _cut(samples: Numbered, first: int, last: int) -> Numbered:
+    """A copy of a part: a view would keep its whole window for as long as somebody holds the batch."""
     numbers, batch = samples
-    return numbers[first:last], Batch(batch.image[first:last], batch.target[first:last])
+    return numbers[first:last].clone(), Batch(
+        batch.image[first:last].clone(), batch.target[first:last].clone()
+    )
 
 
 def _joined(*parts: Numbered) -> Numbered:

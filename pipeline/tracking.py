@@ -276,8 +276,12 @@ class Tracker:
             experiment = client.get_experiment_by_name(self.experiment)
             # Beside a local store the artifacts lie in the repository, wherever the stage runs.
             local = str(repository_root() / "mlartifacts") if self.uri.startswith("sqlite:") else None
+            # Without this tag the UI opens the experiment as one of generative AI.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
             number = (
-                experiment.experiment_id if experiment else client.create_experiment(self.experiment, local)
+                experiment.experiment_id
+                if experiment
+                else client.create_experiment(self.experiment, local, tags=kind)
             )
             self.run_id = client.create_run(number, **self._create).info.run_id
         assert self.run_id is not None

@@ -65,7 +65,7 @@ def test_only_a_better_validation_takes_the_crown(experiment: Callable[..., Para
     table = mlflow.pyfunc.load_model("models:/wavemix-lite-toy@champion").predict(images)
     assert table["label"][0] == table["classes"][0][0]
     assert table["label"][1] is None
-    assert list(table["error"]) == [None, "image 1: not an image"]
+    assert list(table["error"]) == [None, "image 1: is not an image"]
 
 
 @pytest.mark.slow
