@@ -89,10 +89,7 @@ def describe(
 def save_trained(model: wavemix.WaveMixLite, trained: Trained, folder: Path) -> None:
     """Write a trained network as ``folder``, whole or not at all."""
     part = _part(folder)
-    save_file(
-        {key: tensor.contiguous() for key, tensor in model.state_dict().items()}, part / "model.safetensors"
-    )
-    (part / "config.json").write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")
+    wavemix.save(model, part)
     (part / "training.json").write_text(trained.model_dump_json(indent=2) + "\n")
     _publish(part, folder)
 

@@ -55,12 +55,11 @@ def train(params: Params, out: Path, curves: Path) -> Trained:
     folder = fetch(shards_folder(params.data, params.size))
     digest = hashlib.sha256((folder / FILE_NAME).read_bytes()).hexdigest()
     data = Data(folder, read_manifest(folder), digest)
-    works = [_work(one, data) for one in _each_repeat(params)]
+    each = _each_repeat(params)
+    works = [_work(one, data) for one in each]
     parent = _open_parent(params, data) if params.train.repeats > 1 else None
     parent_id = parent.run_id if parent else None
-    finished = [
-        _train_once(one, data, work, parent_id) for one, work in zip(_each_repeat(params), works, strict=True)
-    ]
+    finished = [_train_once(one, data, work, parent_id) for one, work in zip(each, works, strict=True)]
     best = max(finished, key=lambda one: one.trained.value)
     leader = torch.distributed.get_rank() == 0 if torch.distributed.is_initialized() else True
     if leader:
