@@ -230,7 +230,7 @@ def _unit(
     return Unit(
         split="train",
         index=index,
-        key=0,
+        identity="",
         samples=tuple(samples),
         classes=19,
         labels=labels() if frames else None,
