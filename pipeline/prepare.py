@@ -39,21 +39,32 @@ SMALL = 8_000_000
 
 @dataclass(frozen=True)
 class Places:
-    """Where one preparation writes: the work folder here, shards and records here or in an object store."""
+    """Where one preparation writes: the work folder here, shards and records here or in an object store.
+
+    ``target`` is where the shards, or the manifests that tell where they are, will be seen.
+    """
 
     work: Path
     shards: Storage
     records: Storage
+    target: Path
+
+    @property
+    def locks(self) -> tuple[Path, Path]:
+        """Of the work folder, and of the output: two configurations may write to one."""
+        work = str(self.work / "shards")
+        output = str(self.target.resolve()) if self.shards.location == work else self.shards.location
+        return self.work.with_suffix(".lock"), self.work.with_name(f"{configuration_hash(output)}.lock")
 
     @classmethod
     def of(cls, data: str, params: Params, digest: str) -> Places:
         identity = params.named(data).model_dump(mode="json", exclude={"max_corrupt", "source"})
         name = configuration_hash(data, identity, digest)
-        work = work_folder("prepare", name)
+        work, target = work_folder("prepare", name), shards_folder(data, params.named(data).sizes[0]).parent
         if params.machine.output is None:
-            return cls(work, Storage(str(work / "shards")), Storage(str(work / "records")))
+            return cls(work, Storage(str(work / "shards")), Storage(str(work / "records")), target)
         shards = f"{params.machine.output.rstrip('/')}/{data}"
-        return cls(work, Storage(shards), Storage(f"{shards}/.records-{name}"))
+        return cls(work, Storage(shards), Storage(f"{shards}/.records-{name}"), target)
 
 
 def prepare(data: str, params: Params) -> list[Manifest]:
@@ -70,13 +81,14 @@ def prepare(data: str, params: Params) -> list[Manifest]:
     if len(set(dataset.sizes)) < len(dataset.sizes):
         raise UserError(f"datasets.{data}.sizes: a size occurs twice in {dataset.sizes}; name each once")
     places = Places.of(data, params, source_print.digest)
-    target, kept = shards_folder(data, dataset.sizes[0]).parent, work_folder("prepare", f"{data}.json")
-    with only_one(places.work), disk_errors_explained(places.work):
+    kept = work_folder("prepare", f"{data}.json")
+    with only_one(*places.locks), disk_errors_explained(places.work):
+        places.work.mkdir(exist_ok=True)
         source = Source(params.root(data), files, places.work / "scratch", dataset.options)
         listing = with_val_split(read(dataset.reader, source), dataset.val_fraction, data)
         _clear(places, dataset)
         units = cut_into_units(listing, dataset, places)
-        take_over(units, kept, target)
+        take_over(units, kept, places.target)
         workers = 1 if source_print.bytes < SMALL else params.machine.workers
         results = _convert_all(units, listing, dataset, params.machine.engine, workers, data)
         manifests = [
@@ -84,7 +96,7 @@ def prepare(data: str, params: Params) -> list[Manifest]:
         ]
         _write_manifests(places, manifests)
         keep(results, places.work, kept)
-        _move_into_place(places, target)
+        _move_into_place(places)
     return manifests
 
 
@@ -113,9 +125,9 @@ def _write_manifests(places: Places, manifests: list[Manifest]) -> None:
             local.write(f"{folder}/{FILE_NAME}", (here.model_dump_json(indent=2) + "\n").encode())
 
 
-def _move_into_place(places: Places, target: Path) -> None:
-    """Let the finished shards be seen at ``target``, and leave no work behind."""
-    move_into_place(places.work / "shards", target)
+def _move_into_place(places: Places) -> None:
+    """Let the finished shards be seen, and leave no work behind."""
+    move_into_place(places.work / "shards", places.target)
     for name in places.records.names():
         places.records.remove(name)
     shutil.rmtree(places.work)

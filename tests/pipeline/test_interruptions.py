@@ -25,6 +25,7 @@ from pipeline.paths import fingerprint_file
 from pipeline.prepare import Places
 from pipeline.shards import ShardWriter
 from pipeline.storage import Storage
+from pipeline.verify import verify
 from pipeline.workplace import only_one
 from tests.pipeline.workshop import Workshop, noise, png
 
@@ -103,9 +104,13 @@ def test_two_at_once_on_one_output(workshop: Workshop) -> None:
     workshop.prepare()
     want = workshop.snapshot()
     digest = read_fingerprint(fingerprint_file("own")).digest
-    work = Places.of("own", workshop.params(), digest).work
-    with only_one(work), pytest.raises(UserError, match="another prepare is at work on the same data"):
-        workshop.prepare()
+    locks = Places.of("own", workshop.params(), digest).locks
+    assert len(set(locks)) == 2
+    for lock in locks:
+        with only_one(lock), pytest.raises(UserError, match="another prepare is at work on the same data"):
+            workshop.prepare()
+    with only_one(*locks), pytest.raises(UserError, match="another prepare is at work on the same data"):
+        workshop.prepare(samples_per_shard=1)  # another configuration, the same output
     assert workshop.snapshot() == want
 
 
@@ -205,6 +210,43 @@ def test_units_are_handed_out_a_few_at_a_time() -> None:
     assert sorted([0, *results])[-1] == 49
 
 
+def strike(process: subprocess.Popen[bytes], moments: random.Random) -> int:
+    """SIGKILL at a random moment, most often while images are converted, however slow the machine is."""
+    if moments.random() < 0.8:
+        assert process.stderr is not None
+        process.stderr.read(1)  # the progress bar's first sign
+    time.sleep(moments.uniform(0, 1.5))
+    process.kill()
+    return process.wait()
+
+
+@pytest.mark.slow
+def test_a_storm_of_kills_over_shards_in_place_changes_no_byte(workshop: Workshop) -> None:
+    """Raw files come and go while it is killed; what is in place is always whole: the old shards or the new."""
+    large(workshop)
+    write_params(workshop, workers=1)
+    assert stage("fingerprint").wait() == 0
+    assert stage("prepare").wait() == 0
+    allowed = [workshop.snapshot()]
+    moments = random.Random(1)
+    for kill in range(20):
+        if kill % 4 == 0:
+            workshop.write(f"train/a/new {kill}.png", png(noise(170, 200, seed=200 + kill)))
+            (workshop.raw / f"train/b/{4 * kill + 1}.png").unlink()
+            assert stage("fingerprint").wait() == 0
+        write_params(workshop, workers=1 + kill % 3)
+        process = stage("prepare")
+        if strike(process, moments) == 0:
+            allowed = [workshop.snapshot()]
+        elif Path("data/shards/own").exists() and (now := workshop.snapshot()) not in allowed:
+            allowed.append(now)  # killed after the new ones were put in place
+            verify(workshop.shards((32, 32)))
+            verify(workshop.shards((16, 16)))
+    assert stage("prepare").wait() == 0
+    mine = workshop.snapshot()
+    assert workshop.fresh(load_params()) == mine
+
+
 @pytest.mark.slow
 def test_a_storm_of_kills_changes_no_byte(workshop: Workshop) -> None:
     """SIGKILL at 20 random moments, with another number of workers each time."""
@@ -220,9 +262,7 @@ def test_a_storm_of_kills_changes_no_byte(workshop: Workshop) -> None:
     while kills < 20:
         write_params(workshop, workers=1 + kills % 3)
         process = stage("prepare")
-        time.sleep(moments.uniform(0.3, 2.5))
-        process.kill()
-        ended = process.wait()
+        ended = strike(process, moments)
         if ended == 0:  # it was quicker than the kill: begin anew
             assert workshop.snapshot() == want
             shutil.rmtree("data/shards")
