@@ -1,10 +1,11 @@
 """How fast raw images become shards, beside img2dataset's resizer and WebDataset's own writer.
 
-    uv run python -m benchmarks.prepare FOLDER [--img2dataset PYTHON] [--rounds 7] [--repeat 5]
+    uv run python -m benchmarks.prepare FOLDER [--img2dataset PYTHON] [--rounds 7] [--repeat 5] [--scaling]
 
 FOLDER holds JPEGs. Contenders take turns, round by round, in one run; each figure is images per second of CPU
-time of one core (the machine may be shared), the median over the rounds. PYTHON is the interpreter of an
-environment with img2dataset, which cannot share one with this project:
+time of one core (the machine may be shared), the median over the rounds. ``--scaling`` measures nothing but the rate
+of a core alone and beside the others, which wants a quiet machine. PYTHON is the interpreter of an environment with
+img2dataset, which cannot share one with this project:
 
     uv venv /tmp/img2dataset && VIRTUAL_ENV=/tmp/img2dataset uv pip install img2dataset
 """
@@ -19,7 +20,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -38,6 +39,8 @@ from pipeline.shards import encode_image
 from pipeline.storage import Storage
 
 SIDE = 64  # pixels
+UNITS = 16
+"""Of the scaling: enough that no worker waits long for the other's last one."""
 Size = tuple[int, int]
 Round = Callable[[], float]
 """Does the work once and gives the CPU seconds it took."""
@@ -49,6 +52,9 @@ def main() -> None:
     files = files * arguments.repeat
     print(f"{len(files)} JPEGs ({arguments.folder.name}, each {arguments.repeat} times) to {SIDE}x{SIDE}, "
           f"{arguments.rounds} rounds, {platform.machine()}, Python {platform.python_version()}")  # fmt: skip
+    if arguments.scaling:
+        _print_scaling(files, arguments.rounds)
+        return
     with ExitStack() as stack:
         contenders = {
             "resizer, box (exact)": _resizer("box", files),
@@ -64,7 +70,7 @@ def main() -> None:
             )
         _print_rates(contenders, len(files), arguments.rounds)
     _print_fidelity(files[:: arguments.repeat])
-    _print_scaling(files)
+    _print_scaling(files, arguments.rounds)
     _print_several_sizes(files[:6], arguments.rounds)
 
 
@@ -169,14 +175,43 @@ def _print_fidelity(files: list[Path]) -> None:
               f"{np.median(decibels):.1f}, least {min(decibels):.1f}")  # fmt: skip
 
 
-def _print_scaling(files: list[Path]) -> None:
-    """What a core does with 1 process at work and with one per core."""
-    print()
-    for workers in (1, available_cores()):
-        with tempfile.TemporaryDirectory() as folder:
-            units = [_unit(files[i::8], folder, i, ((SIDE, SIDE),), "box") for i in range(8)]
-            seconds = sum(run_local(_timed, units, workers))
-        print(f"{workers} worker(s): {len(files) / seconds:.0f} images per CPU second")
+def _print_scaling(files: list[Path], rounds: int) -> None:
+    """What a core does while it works alone and while all do, in turns.
+
+    A rate is images per second that a worker spends in `convert`: starting the processes is not counted, waiting
+    for the disk or for a core that others use is. The CPU's own seconds are beside it.
+    """
+    cores = available_cores()
+    rates: dict[int, list[tuple[float, float]]] = {1: [], cores: []}
+    for _ in range(rounds):
+        for workers, measured in rates.items():
+            with tempfile.TemporaryDirectory() as folder:
+                units = [_unit(files[i::UNITS], folder, i, ((SIDE, SIDE),), "box") for i in range(UNITS)]
+                clock, cpu = map(sum, zip(*run_local(_clocked, units, workers), strict=True))
+            measured.append((len(files) / clock, len(files) / cpu))
+    print("\n| workers | images a second and worker (range) | images a CPU second (range) |")
+    print("|---|---|---|")
+    for workers, measured in rates.items():
+        print(
+            f"| {workers} | "
+            + " | ".join(_spread(column, 0) for column in zip(*measured, strict=True))
+            + " |"
+        )
+    pairs = [tuple(b / a for a, b in zip(*pair, strict=True)) for pair in zip(*rates.values(), strict=True)]
+    print(
+        f"| {cores} over 1 | " + " | ".join(_spread(column, 3) for column in zip(*pairs, strict=True)) + " |"
+    )
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def _clocked(unit: Unit) -> tuple[float, float]:
+    """Seconds by the clock and CPU seconds that `convert` takes."""
+    start = time.perf_counter()
+    cpu = _timed(unit)
+    return time.perf_counter() - start, cpu
 
 
 def _timed(unit: Unit) -> float:
@@ -230,7 +265,7 @@ def _unit(
     return Unit(
         split="train",
         index=index,
-        key=0,
+        identity="",
         samples=tuple(samples),
         classes=19,
         labels=labels() if frames else None,
@@ -251,6 +286,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--img2dataset", help="python of an environment that has img2dataset")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--scaling", action="store_true", help="only the rate per core on one and on all cores"
+    )
     parser.add_argument("--repeat", type=int, default=5)
     return parser.parse_args()
 

@@ -28,11 +28,11 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One shard's work. ``key`` is the first sample's: its place in the split, counted from 0."""
+    """One shard's work. ``identity`` is a hash of all that the shard's bytes come from."""
 
     split: str
     index: int
-    key: int
+    identity: str
     samples: tuple[Sample, ...]
     classes: int
     labels: Labels | None
@@ -47,6 +47,10 @@ class Unit:
 
     def shard(self, size: tuple[int, int]) -> str:
         return f"{size_name(size)}/{shard_name(self.split, self.index)}"
+
+    def write(self, result: Result) -> None:
+        """Keep the result."""
+        self.records.write(self.record, result.model_dump_json().encode())
 
 
 class _Record(BaseModel):
@@ -71,12 +75,22 @@ class Result(_Record):
 
     split: str
     index: int
+    identity: str
     parts: list[Part]
     left_out: list[LeftOut]
     raw_bytes: int
     raw_heights: list[int]
     """Least, sum and greatest, in pixels, over the samples kept; likewise the widths."""
     raw_widths: list[int]
+
+    def of(self, unit: Unit) -> Result:
+        """The same, with the place that ``unit`` has."""
+        name = shard_name(unit.split, unit.index)
+        parts = [
+            part.model_copy(update={"shard": part.shard.model_copy(update={"name": name})})
+            for part in self.parts
+        ]
+        return self.model_copy(update={"index": unit.index, "parts": parts})
 
 
 def convert(unit: Unit) -> Result:
@@ -98,7 +112,7 @@ def convert(unit: Unit) -> Result:
         )  # Pillow's, on odd metadata: it would tear up the progress bar
         paths = [stack.enter_context(unit.shards.writing(unit.shard(size))) for size in params.sizes]
         writers = [stack.enter_context(ShardWriter(path)) for path in paths]
-        for key, sample in enumerate(unit.samples, unit.key):
+        for sample in unit.samples:
             try:
                 pixels, mask = _read(sample, unit.labels, resizer, params.sizes, tally)
             except (CorruptImageError, OSError) as error:
@@ -115,10 +129,10 @@ def convert(unit: Unit) -> Result:
                     target = resize_mask(mask, size, params.geometry)
                     tally.histograms[i] += np.bincount(target.ravel(), minlength=256)
                 tally.add_pixels(i, decode_image(data, params.encoding, params.channels, image))
-                writer.add(key, members(data, target, params.encoding))
+                writer.add(sample.key, members(data, target, params.encoding))
     name = shard_name(unit.split, unit.index)
     result = tally.result([writer.shard(name) for writer in writers])
-    unit.records.write(unit.record, result.model_dump_json().encode())
+    unit.write(result)
     return result
 
 
@@ -204,6 +218,7 @@ class _Tally:
         return Result(
             split=self.unit.split,
             index=self.unit.index,
+            identity=self.unit.identity,
             parts=parts,
             left_out=self.left_out,
             raw_bytes=self.raw_bytes,
@@ -225,7 +240,7 @@ def _finished(unit: Unit) -> Result | None:
         result = Result.model_validate_json(record)
     except ValidationError:
         return None
-    whole = all(
+    whole = result.identity == unit.identity and all(
         unit.shards.holds(unit.shard(size), part.shard.bytes, part.shard.sha256)
         for size, part in zip(unit.params.sizes, result.parts, strict=True)
     )

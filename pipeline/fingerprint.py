@@ -1,4 +1,4 @@
-"""Which raw files a dataset has: a cheap stand-in for hashing them, so that new files are noticed.
+"""Which raw files a dataset has, and what reads them: a cheap stand-in for hashing them, so that new ones are noticed.
 
 Only names and sizes count. A file replaced by another of the same name and size is not seen; delete the
 dataset's shards to prepare again then.
@@ -6,10 +6,12 @@ dataset's shards to prepare again then.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -47,6 +49,9 @@ class Fingerprint(BaseModel):
     suffixes: dict[str, Kind]
     digest: str
     """sha256 over the sorted names and sizes."""
+    reader: str = ""
+    """sha256 over the source of the reader and of what it imports of `pipeline.datasets`: an edit of another reader
+    prepares nothing again."""
 
 
 def acquire(data: str, params: DatasetParams, root: str) -> Tree:
@@ -85,8 +90,8 @@ def _writer(data: str, source: str) -> Callable[[Path], None]:
     return lambda root: download(known[source], root)
 
 
-def fingerprint(data: str, files: Tree) -> Fingerprint:
-    """Names and sizes of ``files``, summed up."""
+def fingerprint(data: str, files: Tree, reader: str = "") -> Fingerprint:
+    """Names and sizes of ``files``, summed up, and the digest of their ``reader``."""
     digest = hashlib.sha256()
     suffixes: dict[str, list[int]] = {}
     for name, blob in sorted(files.items()):
@@ -98,7 +103,34 @@ def fingerprint(data: str, files: Tree) -> Fingerprint:
         bytes=sum(blob.length for blob in files.values()),
         suffixes={suffix: Kind(files=len(sizes), bytes=sum(sizes)) for suffix, sizes in suffixes.items()},
         digest=digest.hexdigest(),
+        reader=reader,
     )
+
+
+def reader_digest(name: str) -> str:
+    """`source_digest` of the reader called ``name``.
+
+    Raises:
+        UserError: there is none.
+    """
+    return source_digest(find_reader(name).read.__module__)
+
+
+def source_digest(*modules: str) -> str:
+    """sha256 over the source of ``modules`` and of all that they import of `pipeline.datasets`."""
+    sources: dict[str, bytes] = {}
+    todo = list(modules)
+    while todo:
+        name = todo.pop()
+        if name not in sources:
+            sources[name] = Path(str(import_module(name).__file__)).read_bytes()
+            imports = (
+                node for node in ast.walk(ast.parse(sources[name])) if isinstance(node, ast.ImportFrom)
+            )
+            todo += [
+                str(node.module) for node in imports if f"{node.module}".startswith("pipeline.datasets.")
+            ]
+    return hashlib.sha256(b"\0".join(sources[name] for name in sorted(sources))).hexdigest()
 
 
 def write_fingerprint(result: Fingerprint, path: Path) -> None:

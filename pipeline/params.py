@@ -47,7 +47,8 @@ class DatasetParams(Section):
     quality: Annotated[int, Field(ge=1, le=100)] = 95
     """Quality of jpeg and webp."""
     samples_per_shard: PositiveInt = 4096
-    """Samples in a shard; the last one of a split may hold fewer."""
+    """Samples in a shard at most, most often between half of that and all of it. Which shard a sample lies in follows
+    from its name, so that one more sample changes no other shard."""
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of each class of train to cut off as val where the raw files have no val split (fixed choice).
     At 0 the official held-out split is called val, whatever its publishers call it."""

@@ -1,15 +1,18 @@
 """Raw files to shards: list, cut into units, convert on an engine, sum up, and move the whole into place.
 
 Unfinished work lies in a folder named after the configuration. A run that was cut off anywhere is taken up
-there: units whose shards are whole are checked and kept. The finished folder is renamed into its place, so
-shards that can be seen are complete. In an object store, which has no rename, the manifest plays that part:
-it is removed first and written last.
+there: units whose shards are whole are checked and kept, and so are those of the shards in place whose raw files
+are as they were. The finished folder is renamed into its place, so shards that can be seen are complete. In an
+object store, which has no rename, the manifest plays that part: it is removed first and written last.
 """
 
 from __future__ import annotations
 
 import shutil
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from tqdm import tqdm
@@ -17,41 +20,51 @@ from tqdm import tqdm
 from pipeline.convert import Result, Unit, convert
 from pipeline.datasets import read
 from pipeline.datasets.files import is_remote, list_files
-from pipeline.datasets.listing import Listing, Sample, Source, shuffled
+from pipeline.datasets.listing import KEYS, Listing, Sample, Source, shuffled
 from pipeline.engines import ENGINES
 from pipeline.errors import UserError
 from pipeline.fingerprint import fingerprint, read_fingerprint
 from pipeline.manifest import FILE_NAME, LeftOut, Manifest
 from pipeline.params import DatasetParams, Params, configuration_hash
 from pipeline.paths import fingerprint_file, shards_folder, work_folder
+from pipeline.reuse import identities, keep, take_over
 from pipeline.shards import size_name
 from pipeline.storage import PARTIAL, Storage
 from pipeline.summarise import summarise
 from pipeline.workplace import disk_errors_explained, move_into_place, only_one
 
-FORMAT = 1
-"""Raise it when the same raw files and params come to give other bytes."""
 SMALL = 8_000_000
 """Raw bytes below which starting worker processes takes longer than the work."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where one preparation writes: the work folder here, shards and records here or in an object store."""
+    """Where one preparation writes: the work folder here, shards and records here or in an object store.
+
+    ``target`` is where the shards, or the manifests that tell where they are, will be seen.
+    """
 
     work: Path
     shards: Storage
     records: Storage
+    target: Path
+
+    @property
+    def locks(self) -> tuple[Path, Path]:
+        """Of the work folder, and of the output: two configurations may write to one."""
+        work = str(self.work / "shards")
+        output = str(self.target.resolve()) if self.shards.location == work else self.shards.location
+        return self.work.with_suffix(".lock"), self.work.with_name(f"{configuration_hash(output)}.lock")
 
     @classmethod
     def of(cls, data: str, params: Params, digest: str) -> Places:
         identity = params.named(data).model_dump(mode="json", exclude={"max_corrupt", "source"})
-        name = configuration_hash(FORMAT, data, identity, digest)
-        work = work_folder("prepare", name)
+        name = configuration_hash(data, identity, digest)
+        work, target = work_folder("prepare", name), shards_folder(data, params.named(data).sizes[0]).parent
         if params.machine.output is None:
-            return cls(work, Storage(str(work / "shards")), Storage(str(work / "records")))
+            return cls(work, Storage(str(work / "shards")), Storage(str(work / "records")), target)
         shards = f"{params.machine.output.rstrip('/')}/{data}"
-        return cls(work, Storage(shards), Storage(f"{shards}/.records-{name}"))
+        return cls(work, Storage(shards), Storage(f"{shards}/.records-{name}"), target)
 
 
 def prepare(data: str, params: Params) -> list[Manifest]:
@@ -63,22 +76,27 @@ def prepare(data: str, params: Params) -> list[Manifest]:
     dataset = params.named(data)
     source_print = read_fingerprint(fingerprint_file(data))
     files = list_files(params.root(data))
-    if fingerprint(data, files) != source_print:
+    if fingerprint(data, files).digest != source_print.digest:
         raise UserError(f"{data}: raw files changed since they were listed; run `uv run dvc repro`")
     if len(set(dataset.sizes)) < len(dataset.sizes):
         raise UserError(f"datasets.{data}.sizes: a size occurs twice in {dataset.sizes}; name each once")
     places = Places.of(data, params, source_print.digest)
-    with only_one(places.work), disk_errors_explained(places.work):
+    kept = work_folder("prepare", f"{data}.json")
+    with only_one(*places.locks), disk_errors_explained(places.work):
+        places.work.mkdir(exist_ok=True)
         source = Source(params.root(data), files, places.work / "scratch", dataset.options)
         listing = with_val_split(read(dataset.reader, source), dataset.val_fraction, data)
         _clear(places, dataset)
         units = cut_into_units(listing, dataset, places)
+        take_over(units, kept, places.target)
         workers = 1 if source_print.bytes < SMALL else params.machine.workers
         results = _convert_all(units, listing, dataset, params.machine.engine, workers, data)
         manifests = [
             summarise(data, dataset, listing, source_print, results, i) for i in range(len(dataset.sizes))
         ]
-        _finish(places, manifests, shards_folder(data, dataset.sizes[0]).parent)
+        _write_manifests(places, manifests)
+        keep(results, places.work, kept)
+        _move_into_place(places)
     return manifests
 
 
@@ -90,8 +108,8 @@ def _clear(places: Places, dataset: DatasetParams) -> None:
         places.shards.remove(f"{size_name(size)}/{FILE_NAME}")
 
 
-def _finish(places: Places, manifests: list[Manifest], target: Path) -> None:
-    """Write the manifests, last of all, and let the finished shards be seen at ``target``."""
+def _write_manifests(places: Places, manifests: list[Manifest]) -> None:
+    """Write the manifests, last of all, where nothing lies but their shards."""
     shards = places.shards
     for manifest in manifests:
         folder = size_name(manifest.size)
@@ -105,20 +123,24 @@ def _finish(places: Places, manifests: list[Manifest], target: Path) -> None:
             here = manifest.model_copy(update={"location": shards.place(folder)})
             local = Storage(str(places.work / "shards"))
             local.write(f"{folder}/{FILE_NAME}", (here.model_dump_json(indent=2) + "\n").encode())
-    move_into_place(places.work / "shards", target)
+
+
+def _move_into_place(places: Places) -> None:
+    """Let the finished shards be seen, and leave no work behind."""
+    move_into_place(places.work / "shards", places.target)
     for name in places.records.names():
         places.records.remove(name)
     shutil.rmtree(places.work)
 
 
 def with_val_split(listing: Listing, fraction: float, data: str) -> Listing:
-    """``listing`` with a ``val`` split.
+    """``listing`` with a ``val`` split, and each split in the order of its samples' keys: well mixed.
 
     Where the raw files have none, ``fraction`` of each class of train is cut off by a fixed choice; at 0 the
     split called ``test`` is named ``val``.
 
     Raises:
-        UserError: there is no held-out split and ``fraction`` is 0.
+        UserError: there is no held-out split and ``fraction`` is 0, or two samples have one key.
     """
     splits = {name: samples for name, samples in listing.splits.items() if samples}
     left_out = dict(listing.left_out)
@@ -136,7 +158,17 @@ def with_val_split(listing: Listing, fraction: float, data: str) -> Listing:
                 f"set datasets.{data}.val_fraction, e.g. 0.2"
             )
     order = [name for name in ("train", "val", "test") if name in splits]
-    return Listing(listing.class_names, {name: splits[name] for name in order}, listing.labels, left_out)
+    return Listing(
+        listing.class_names, {name: _by_key(splits[name], data) for name in order}, listing.labels, left_out
+    )
+
+
+def _by_key(samples: list[Sample], data: str) -> list[Sample]:
+    ordered = sorted(samples, key=lambda sample: sample.key)
+    for one, other in pairwise(ordered):
+        if one.key == other.key:
+            raise UserError(f"{data}: {one.name} and {other.name} get the same key; rename one of them")
+    return ordered
 
 
 def _cut_off(samples: list[Sample], fraction: float) -> tuple[list[Sample], list[Sample]]:
@@ -153,17 +185,17 @@ def _cut_off(samples: list[Sample], fraction: float) -> tuple[list[Sample], list
 
 
 def cut_into_units(listing: Listing, dataset: DatasetParams, places: Places) -> list[Unit]:
-    """One unit per shard. Train is in a fixed mixed order, so that classes spread over its shards."""
+    """One unit per shard; the samples of each split are in the order of their keys."""
     units = []
-    for split, in_order in listing.splits.items():
-        samples = shuffled(in_order, "train") if split == "train" else in_order
-        for index, key in enumerate(range(0, len(samples), dataset.samples_per_shard)):
-            part = tuple(samples[key : key + dataset.samples_per_shard])
+    for split, samples in listing.splits.items():
+        parts = cut_by_key(samples, dataset.samples_per_shard)
+        names = identities(listing, dataset, split, parts)
+        for index, (part, identity) in enumerate(zip(parts, names, strict=True)):
             units.append(
                 Unit(
                     split=split,
                     index=index,
-                    key=key,
+                    identity=identity,
                     samples=part,
                     classes=len(listing.class_names),
                     labels=listing.labels,
@@ -173,6 +205,21 @@ def cut_into_units(listing: Listing, dataset: DatasetParams, places: Places) -> 
                 )
             )
     return units
+
+
+def cut_by_key(
+    samples: Sequence[Sample], most: int, first: int = 0, last: int = KEYS
+) -> list[tuple[Sample, ...]]:
+    """``samples``, sorted by key, in parts of at most ``most``: the range of keys is halved until each fits.
+
+    So a sample more or less changes the part that it falls into (or cuts it in two, or joins it with its
+    neighbour) and no other.
+    """
+    if len(samples) <= most:
+        return [tuple(samples)] if samples else []
+    middle = (first + last) // 2
+    cut = bisect_left(samples, middle, key=lambda sample: sample.key)
+    return [*cut_by_key(samples[:cut], most, first, middle), *cut_by_key(samples[cut:], most, middle, last)]
 
 
 def _convert_all(

@@ -2,12 +2,12 @@
 
 A sample's members share a numeric key and lie side by side, image first:
 
-======================  =======================================================================
-``{key:09d}.npy``       image, uint8 (H, W, C), for ``encoding: raw``; else ``.png .jpg .webp``
-``{key:09d}.cls``       class index as ASCII digits, for classification
-``{key:09d}.mask.npy``  train ids, uint8 (H, W), 255 = ignore, for segmentation (raw)
-``{key:09d}.mask.png``  the same for the other encodings: masks are always lossless
-======================  =======================================================================
+=======================  =======================================================================
+``{key:019d}.npy``       image, uint8 (H, W, C), for ``encoding: raw``; else ``.png .jpg .webp``
+``{key:019d}.cls``       class index as ASCII digits, for classification
+``{key:019d}.mask.npy``  train ids, uint8 (H, W), 255 = ignore, for segmentation (raw)
+``{key:019d}.mask.png``  the same for the other encodings: masks are always lossless
+=======================  =======================================================================
 
 Modification time and owner are 0, so equal samples give equal bytes. In a raw shard every sample takes the
 same number of bytes (`sample_stride`), starting at 0: a reader may memory-map it and index it by arithmetic.
@@ -106,7 +106,7 @@ class ShardWriter:
         """Append one sample: extension and bytes of each member."""
         for extension, data in content:
             padding = bytes(_padded(len(data)) - len(data))
-            self._write(b"".join((_header(f"{key:09d}.{extension}", len(data)), data, padding)))
+            self._write(b"".join((_header(f"{key:019d}.{extension}", len(data)), data, padding)))
         self.samples += 1
 
     def __exit__(

@@ -7,24 +7,25 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pipeline.errors import UserError
 
 
 @contextmanager
-def only_one(work: Path) -> Iterator[None]:
-    """Hold the work folder's lock; the system frees it however this process ends."""
-    work.parent.mkdir(parents=True, exist_ok=True)
-    with work.with_suffix(".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another prepare is at work on the same data ({work}); wait for it or stop it"
-            ) from None
-        work.mkdir(exist_ok=True)
+def only_one(*locks: Path) -> Iterator[None]:
+    """Hold these lock files; the system frees them however this process ends."""
+    with ExitStack() as stack:
+        for path in locks:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(path.open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"another prepare is at work on the same data ({path}); wait for it or stop it"
+                ) from None
         yield
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from pipeline.errors import run_stage
-from pipeline.fingerprint import acquire, fingerprint, write_fingerprint
+from pipeline.fingerprint import acquire, fingerprint, reader_digest, write_fingerprint
 from pipeline.params import load_params
 from pipeline.paths import fingerprint_file
 
@@ -13,8 +13,9 @@ from pipeline.paths import fingerprint_file
 def main() -> None:
     data = sys.argv[1]
     params = load_params()
-    files = acquire(data, params.named(data), params.root(data))
-    result = fingerprint(data, files)
+    dataset = params.named(data)
+    files = acquire(data, dataset, params.root(data))
+    result = fingerprint(data, files, reader_digest(dataset.reader))
     write_fingerprint(result, fingerprint_file(data))
     print(f"{data}: {result.files} raw files, {result.bytes / 1e6:.1f} MB")
 

@@ -35,7 +35,7 @@ def test_stock_webdataset_reads_the_shards_with_the_snippet(
     output = subprocess.check_output([sys.executable, "-I", "-c", snippet], text=True, cwd=tmp_path)
     lines = output.splitlines()
     assert len(lines) == 1257
-    assert re.fullmatch(r"\d{9} \(8, 8, 1\) \d", lines[0])
+    assert re.fullmatch(r"\d{19} \(8, 8, 1\) \d", lines[0])
 
 
 def test_every_file_the_readme_links_to_is_there() -> None:

@@ -50,7 +50,10 @@ def staged(source: Source, name: str, load: Callable[[], Arrays], classes: int) 
             f"{name}: labels from {found.min()} to {found.max()}, expected 0 to {classes - 1}; "
             "is it the file of another dataset?"
         )
-    return [Sample(f"{name}[{i}]", Row(str(file), i), label) for i, label in enumerate(found.tolist())]
+    version = source.version
+    return [
+        Sample(f"{name}[{i}]", Row(str(file), i, version), label) for i, label in enumerate(found.tolist())
+    ]
 
 
 def need(files: Tree, names: Sequence[str], root: str, hint: str) -> Blob:

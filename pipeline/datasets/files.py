@@ -12,7 +12,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
@@ -33,12 +33,21 @@ _ZIP_LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, ..., length of the n
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """``length`` stored bytes at ``offset`` of ``file`` (a path or an fsspec URL), deflated or not."""
+    """``length`` stored bytes at ``offset`` of ``file`` (a path or an fsspec URL), deflated or not.
+
+    ``version`` is another when ``file`` was written again: its time of change in nanoseconds, or what the object
+    store says.
+    """
 
     file: str
     offset: int
     length: int
     deflated: bool = False
+    version: int | str = 0
+
+    def part(self, offset: int, length: int, deflated: bool = False) -> Blob:
+        """``length`` bytes at ``offset`` of the same file."""
+        return replace(self, offset=offset, length=length, deflated=deflated)
 
     def read(self) -> bytes:
         """The bytes, inflated.
@@ -68,10 +77,14 @@ def list_files(root: str) -> dict[str, Blob]:
     if is_remote(root):
         filesystem, start = fsspec.core.url_to_fs(root)
         found = filesystem.find(start, detail=True)
-        names = {path[len(start) :].lstrip("/"): (path, info["size"]) for path, info in found.items()}
-        tree = {n: Blob(filesystem.unstrip_protocol(path), 0, size) for n, (path, size) in names.items()}
+        tree = {
+            path[len(start) :].lstrip("/"): Blob(
+                filesystem.unstrip_protocol(path), 0, info["size"], version=_remote_version(info)
+            )
+            for path, info in found.items()
+        }
     else:
-        tree = {name: Blob(path, 0, size) for name, path, size in _walk(root, "")}
+        tree = dict(_walk(root, ""))
     return {name: tree[name] for name in sorted(tree) if not _is_hidden(name)}
 
 
@@ -149,7 +162,7 @@ def tar_members(archive: Blob, name: str) -> dict[str, Blob]:
         with open_blob(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             for info in tar:
                 if info.isfile():
-                    _add(members, info.name, Blob(archive.file, info.offset_data, info.size), name)
+                    _add(members, info.name, archive.part(info.offset_data, info.size), name)
             stream.seek(tar.offset)
             end = stream.read(_BLOCK)
     except tarfile.TarError as error:
@@ -181,7 +194,7 @@ def zip_members(archive: Blob, name: str) -> dict[str, Blob]:
                     )
                 offset = info.header_offset + _ZIP_LOCAL_HEADER.size + name_length + extra
                 deflated = info.compress_type == zipfile.ZIP_DEFLATED
-                _add(members, info.filename, Blob(archive.file, offset, info.compress_size, deflated), name)
+                _add(members, info.filename, archive.part(offset, info.compress_size, deflated), name)
     except (zipfile.BadZipFile, struct.error) as error:
         raise UserError(f"{name}: not a whole zip archive ({error}); download it again") from None
     return {member: members[member] for member in sorted(members)}
@@ -202,19 +215,28 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
-def _walk(folder: str, prefix: str) -> Iterator[tuple[str, str, int]]:
-    """Name, path and bytes of each file; an empty folder is listed too, its name ending in ``/``."""
+def _walk(folder: str, prefix: str) -> Iterator[tuple[str, Blob]]:
+    """Name and blob of each file; an empty folder is listed too, its name ending in ``/``."""
     with os.scandir(folder) as scan:
         entries = list(scan)
         if not entries and prefix:
-            yield prefix, folder, 0
+            yield prefix, Blob(folder, 0, 0)
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
                 yield from _walk(entry.path, f"{prefix}{entry.name}/")
             elif entry.is_file():
-                yield prefix + entry.name, entry.path, entry.stat().st_size
+                status = entry.stat()
+                yield (
+                    prefix + entry.name,
+                    Blob(entry.path, 0, status.st_size, version=status.st_mtime_ns),
+                )
+
+
+def _remote_version(info: Mapping[str, Any]) -> str:
+    known = (info.get(name) for name in ("ETag", "etag", "LastModified", "updated", "mtime", "created"))
+    return next((str(value) for value in known if value), "")
 
 
 def _read_range(file: str, offset: int, length: int) -> bytes:

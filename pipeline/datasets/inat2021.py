@@ -49,7 +49,7 @@ def _gunzipped(source: Source, blob: Blob, name: str) -> Blob:
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise UserError(f"{name}: not a whole gzip file ({error}); download it again") from None
         partial.replace(plain)
-    return Blob(str(plain), 0, plain.stat().st_size)
+    return Blob(str(plain), 0, plain.stat().st_size, version=blob.version)
 
 
 READER = Reader(

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from pipeline.datasets.files import Blob, Tree, is_image
 from pipeline.errors import UserError
 from pipeline.manifest import LeftOut, Task
 
+KEYS = 1 << 63
+"""Of a million samples two share a key in one of 20 million cases; that is refused."""
 UNKNOWN = -1
 """In `Labels.train_ids`: an id that masks must not hold."""
 
@@ -25,10 +28,14 @@ Options = dict[str, str | int | float | bool]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Image ``index`` of an ``.npy`` array of uint8 (N, H, W) or (N, H, W, 3), read through a memory map."""
+    """Image ``index`` of an ``.npy`` array of uint8 (N, H, W) or (N, H, W, 3), read through a memory map.
+
+    ``version`` is another when the array was made of other raw files.
+    """
 
     file: str
     index: int
+    version: str = ""
 
     def read(self) -> NDArray[np.uint8]:
         """The image, uint8 (H, W) or (H, W, 3)."""
@@ -42,6 +49,11 @@ class Sample:
     name: str
     image: Blob | Row
     target: int | Blob
+
+    @property
+    def key(self) -> int:
+        """Its place in its split, below `KEYS`: a hash of its name, so it stays when others come and go."""
+        return int.from_bytes(_hash(self.name, 8)) % KEYS
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,11 @@ class Source:
     files: Tree
     scratch: Path
     options: Options
+
+    @property
+    def version(self) -> str:
+        """Another when any of the files is."""
+        return hashlib.sha256(repr(sorted(self.files.items(), key=itemgetter(0))).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -131,10 +148,11 @@ def shuffled(samples: list[Sample], salt: str) -> list[Sample]:
     the others as it was.
     """
 
-    def position(sample: Sample) -> bytes:
-        return hashlib.blake2b(f"{salt}:{sample.name}".encode(), digest_size=16).digest()
+    return sorted(samples, key=lambda sample: _hash(f"{salt}:{sample.name}", 16))
 
-    return sorted(samples, key=position)
+
+def _hash(text: str, length: int) -> bytes:
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=length).digest()
 
 
 @lru_cache(maxsize=8)

@@ -9,16 +9,19 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import webdataset
 
+from pipeline import convert
+from pipeline.datasets.listing import Sample
 from pipeline.engines import run_ray
 from pipeline.errors import UserError
 from pipeline.manifest import FILE_NAME, read_manifest
 from pipeline.storage import Storage
 from pipeline.verify import fetch, verify
-from tests.pipeline.workshop import Workshop
+from tests.pipeline.workshop import Workshop, noise, png
 
 ray = pytest.importorskip("ray")
 moto_server = pytest.importorskip("moto.server")
@@ -60,8 +63,7 @@ def test_ray_gives_the_same_bytes(workshop: Workshop) -> None:
     workshop.classes(images=6)
     workshop.prepare(samples_per_shard=2)
     want = workshop.snapshot()
-    workshop.prepare(workshop.params(engine="ray", samples_per_shard=2))
-    assert workshop.snapshot() == want
+    assert workshop.fresh(workshop.params(engine="ray", samples_per_shard=2)) == want
 
 
 @pytest.mark.slow
@@ -125,7 +127,8 @@ def test_shards_in_an_object_store_are_those_of_the_disk(workshop: Workshop, buc
     local = read_manifest(workshop.shards())
     assert local.location == f"{bucket}/own/8x8"
     assert list(workshop.snapshot()) == ["8x8/manifest.json"]
-    assert "all 12 shards are whole, 24 samples" in verify(workshop.shards())
+    shards = sum(name.endswith(".tar") for name in want)
+    assert f"all {shards} shards are whole, 24 samples" in verify(workshop.shards())
     fetch(workshop.shards())
     for name in want:
         if name.endswith(".tar"):
@@ -145,6 +148,29 @@ def test_an_interrupted_upload_goes_on(workshop: Workshop, bucket: str) -> None:
     (workshop.raw / "val/dog/bad.png").unlink()
     workshop.prepare(workshop.params(output=bucket, samples_per_shard=2))
     assert {name: shelf.read(name) for name in shelf.names() if ".records" not in name} == want
+
+
+def test_shards_in_the_store_that_still_hold_stay(
+    workshop: Workshop, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.classes(images=12)
+    params = workshop.params(output=bucket, samples_per_shard=4)
+    workshop.prepare(params)
+    workshop.write("train/cat/new.png", png(noise(9, 9)))
+    names: list[str] = []
+    read = convert._read
+
+    def seen(sample: Sample, *others: Any) -> Any:
+        names.append(sample.name)
+        return read(sample, *others)
+
+    monkeypatch.setattr(convert, "_read", seen)
+    workshop.prepare(params)
+    assert "train/cat/new.png" in names
+    assert len(names) <= 5
+    shelf = Storage(f"{bucket}/own")
+    got = {name: shelf.read(name) for name in shelf.names()}
+    assert workshop.fresh(samples_per_shard=4) == got
 
 
 def test_raw_files_may_lie_in_an_object_store(workshop: Workshop, bucket: str) -> None:

@@ -43,7 +43,7 @@ def test_stock_webdataset_reads_what_was_written(
     dataset = webdataset.WebDataset(str(tmp_path / "train-000000.tar"), shardshuffle=False).decode("rgb8")
     image_key, mask_key = ("npy", "mask.npy") if encoding == "raw" else ("png", "mask.png")
     for key, (sample, (image, target)) in enumerate(zip(dataset, samples, strict=True)):
-        assert sample["__key__"] == f"{key:09d}"
+        assert sample["__key__"] == f"{key:019d}"
         np.testing.assert_array_equal(sample[image_key][..., :channels], image)
         if segmentation:
             mask = sample[mask_key]

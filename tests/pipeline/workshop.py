@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,13 @@ class Workshop:
         files = acquire("own", params.named("own"), params.root("own"))
         write_fingerprint(fingerprint("own", files), fingerprint_file("own"))
         return prepare("own", params)
+
+    def fresh(self, params: Params | None = None, **dataset: Any) -> dict[str, bytes]:
+        """Prepare with nothing there to go on from: all files by name."""
+        for folder in ("data/shards", ".work"):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.prepare(params, **dataset)
+        return self.snapshot()
 
     def listing(self, reader: str, **options: Any) -> Listing:
         """What the reader makes of the raw files."""
