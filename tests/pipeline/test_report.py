@@ -38,6 +38,8 @@ def test_one_run_from_training_to_report(experiment: Callable[..., Params], tmp_
     assert run.info.run_id == trained.run_id
     assert run.info.status == "FINISHED"
     assert run.data.metrics["test/top1"] == measured.figures["top1"]
+    assert run.data.metrics["cost/kept_for_backward_mb"] == 1.5
+    assert run.data.tags["cost.device"] == "cpu"
     assert {"best_val/top1", "class_recall/pipe_and _b_", "epoch"} <= set(run.data.metrics)
     artifacts = {entry.path for entry in store.list_artifacts(trained.run_id)}
     assert {"report.html", "evaluate", "data"} <= artifacts
