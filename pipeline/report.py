@@ -272,9 +272,12 @@ def _log(experiment: Experiment, reports: Path) -> None:
     work = work_folder("report", trained.run_id or "unknown")
     tracker = tracking.Tracker(tracking.tracking_uri(params), params.data, work)
     tracker.start(run_id=trained.run_id, name=tracking.run_name(params))
-    figures_by_name = experiment.cost["figures"].items()
-    tracker.log_metrics({f"cost/{name}": figure["value"] for name, figure in figures_by_name}, trained.step)
-    tracker.set_tags({"cost.device": experiment.cost["where"]["device"]})
+    costs = experiment.cost["figures"].items()
+    tracker.log_metrics({f"cost/{name}": cost["value"] for name, cost in costs}, trained.step)
+    extrapolated = ", ".join(name for name, cost in costs if cost["how"].startswith("extrapolated"))
+    tracker.set_tags(
+        {"cost.device": experiment.cost["where"]["device"], "cost.extrapolated": extrapolated or "nothing"}
+    )
     tracker.log_artifact(reports / "benchmark.json", "benchmark")
     tracker.log_artifact(reports / "report.html")
     tracker.log_artifact(reports / "data", "data")
