@@ -51,7 +51,7 @@ def test_says_when_val_also_picked_the_checkpoint(
     experiment: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = experiment("segmentation", splits={"train": 6, "val": 4})
-    monkeypatch.setattr(evaluation, "_log", lambda *_: None)
+    monkeypatch.setattr(evaluation, "log", lambda *_: None)
     monkeypatch.setattr(module, "_log", lambda *_: None)
     Path("mlflow.db").write_text("not a database")
     evaluate(params, CHECKPOINT, REPORTS)
