@@ -99,7 +99,7 @@ def _our_cost(run: Run) -> list[str]:
     return [
         "",
         "ours",
-        _cell(cost.get("parameters", run.metrics.get("parameters"))),
+        _cell(run.metrics.get("parameters")),
         _cell(memory, mark),
         _cell(cost.get("max_batch_16gb"), "†"),
         _cell(cost.get("max_batch_40gb"), "†"),

@@ -77,7 +77,7 @@ def occlusion(
 
 def maps_of(predictor: Predictor, opened: Opened) -> list[Map]:
     """The maps of ``predictor``'s blocks for an image that it opened."""
-    pixels = torch.from_numpy(opened.resized).to(predictor.device)
+    pixels = torch.tensor(opened.resized).to(predictor.device)
     return block_maps(predictor.model, normalise(pixels[None], predictor.trained.mean, predictor.trained.std))
 
 
@@ -91,7 +91,7 @@ def explain(predictor: Predictor, data: bytes, beside: Predictor | None = None) 
     """
     trained = predictor.trained
     opened = predictor.open(data)
-    pixels = torch.from_numpy(opened.resized).to(predictor.device)
+    pixels = torch.tensor(opened.resized).to(predictor.device)
     maps = {network_name(predictor): maps_of(predictor, opened)}
     if beside is not None:
         name = network_name(beside)

@@ -13,16 +13,18 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from pipeline import figures, pictures, tracking
+from pipeline import figures, pictures, tracking, view
 from pipeline.checkpoint import Trained
 from pipeline.examples import Guesses, Scenes
 from pipeline.manifest import Manifest
 from pipeline.metrics import Classification, Metrics
 from pipeline.original import Original
+from pipeline.paper import FIGURES
 from pipeline.params import Params
 from pipeline.paths import work_folder
 from pipeline.pictures import encode_png
 from pipeline.registry import log_model
+from pipeline.view import save_view
 
 PER_CLASS_METRICS = 50
 """Up to this many classes each one's figure becomes a metric of the run; beyond, the table has them."""
@@ -140,7 +142,7 @@ def log(
         per_class = {f"class_{figure}/{_metric_name(name)}": getattr(row, figure) for name, row in rows}
         logged |= {name: value for name, value in per_class.items() if math.isfinite(value)}
     tracker.log_metrics(logged, trained.step)
-    tracker.set_tags({"mlflow.note.content": _note(trained, measured)})
+    tracker.submit("description", partial(_describe, trained=trained, measured=measured))
     for path in (out / "metrics.json", out / "per_class.csv", out / "confusion.csv", out / "evaluate"):
         tracker.log_artifact(path, "evaluate")
     images = [encode_png(example.image) for example in chosen.examples.spread[:2]]
@@ -152,20 +154,37 @@ def log(
     print(*said, sep="\n")
 
 
-def _note(trained: Trained, measured: Mapping[str, Measured]) -> str:
-    """The run's description, in Markdown: what was reached, and where to look."""
+def _describe(store: Any, run_id: str, trained: Trained, measured: Mapping[str, Measured]) -> None:
+    """Give the run its description, and its experiment the view that shows runs beside one another."""
+    number = store.get_run(run_id).info.experiment_id
+    store.set_tag(run_id, "mlflow.note.content", _note(trained, measured, f"#/experiments/{number}/runs"))
+    name = trained.metric.removeprefix("val/")
+    tested = [f"test/{name}"] if "test" in measured else []
+    save_view(
+        store, run_id, [*tested, f"best_val/{name}", "parameters", "cost/train_images_per_second", "epoch"]
+    )
+
+
+def _note(trained: Trained, measured: Mapping[str, Measured], runs: str) -> str:
+    """The run's description, in Markdown: what was reached, and where to look.
+
+    Args:
+        runs: the address of the experiment's runs within the UI.
+    """
     height, width = trained.size
     name = trained.metric.removeprefix("val/")
     reached = ", ".join(
-        f"**{100 * part.figures[name]:.2f} %** {name} on {part.samples:,} {split} images"
-        for split, part in measured.items()
+        f"**{100 * part.figures[name]:.2f} %** {FIGURES[name]} on {part.samples:,} {split} images"
+        for split, part in reversed(list(measured.items()))
     )
+    artifacts = f"{runs}/{trained.run_id}/artifacts"
     return (
         f"{reached}.\n\n"
         f"{trained.parameters:,} parameters, {trained.data} at {height}x{width}, "
         f"best epoch {trained.epoch} by {trained.metric}.\n\n"
-        "Artifacts: `report.html` is the whole experiment on one page, `evaluate/` the tables and pictures, "
-        "`checkpoint/` the network."
+        f"[The report]({artifacts}/report.html), [predictions]({artifacts}/evaluate/predictions.png), "
+        f"[mistakes]({artifacts}/evaluate/mistakes.png), [the network]({artifacts}/checkpoint); "
+        f"[all runs side by side]({runs}?viewStateShareKey={view.NAME})."
     )
 
 

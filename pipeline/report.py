@@ -273,7 +273,8 @@ def _log(experiment: Experiment, reports: Path) -> None:
     tracker = tracking.Tracker(tracking.tracking_uri(params), params.data, work)
     tracker.start(run_id=trained.run_id, name=tracking.run_name(params))
     costs = experiment.cost["figures"].items()
-    tracker.log_metrics({f"cost/{name}": cost["value"] for name, cost in costs}, trained.step)
+    measured = {f"cost/{name}": cost["value"] for name, cost in costs if name != "parameters"}
+    tracker.log_metrics(measured, trained.step)
     extrapolated = ", ".join(name for name, cost in costs if cost["how"].startswith("extrapolated"))
     tracker.set_tags(
         {"cost.device": experiment.cost["where"]["device"], "cost.extrapolated": extrapolated or "nothing"}
