@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ import torch
 from torch import Tensor
 
 from pipeline import losses
-from pipeline.loader import evaluation_batches
+from pipeline.loader import Batch, evaluation_batches
 from pipeline.machine import choose_amp, choose_device, device_name
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.page import table
 from pipeline.params import Params
 from pipeline.paths import shards_folder
+from pipeline.streaming import open_loader
 from pipeline.tasks import build_network, normalise, task_of
 from wavemix.measure import count_macs, count_parameters, saved_bytes
 
@@ -35,7 +37,18 @@ CARDS_GB = (16, 40)
 """The paper's V100 and A100."""
 WARM_UP, REPEATS = 2, 5
 """Runs that do not count, and those that do."""
-END_TO_END_BATCHES = 20
+END_TO_END_BATCHES = 4
+"""Batches in one such run from the shards on: a single one may have been read ahead."""
+LABELS = {
+    "forward_gmacs": "multiply-accumulates, forward",
+    "kept_for_backward_mb": "activations kept for the backward pass",
+    "train_memory_batch64_gb": "GPU memory, training at batch 64",
+    **{f"max_batch_{card}gb": f"largest training batch in {card} GB" for card in CARDS_GB},
+    "train_images_per_second": "training, network only",
+    "test_images_per_second": "inference, network only",
+    "train_end_to_end_images_per_second": "training, end to end",
+    "test_end_to_end_images_per_second": "inference, end to end",
+}
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -64,14 +77,13 @@ def benchmark(params: Params, out: Path) -> list[Figure]:
     device = choose_device(params.machine.device)
     amp = choose_amp(params.train.amp, device)
     bench = Bench(params, manifest, device, amp)
-    figures = [*bench.size(), *bench.memory(), *bench.throughput(), bench.end_to_end(folder)]
+    figures = [*bench.size(), *bench.memory(), *bench.throughput(), *bench.end_to_end(params, folder)]
     where = {
         "device": device_name(device),
-        "machine": platform.processor() or platform.machine(),
+        "processor": _processor(),
         "torch": torch.__version__,
         "amp": amp,
         "image": list(manifest.size),
-        "batch": bench.batch,
     }
     out.mkdir(parents=True, exist_ok=True)
     record = {"where": where, "figures": {figure.name: asdict(figure) for figure in figures}}
@@ -84,7 +96,7 @@ def as_markdown(figures: list[Figure], where: dict[str, Any]) -> str:
     """The figures as a table, and what they were measured on."""
     rows = [
         (
-            figure.name.replace("_", " "),
+            LABELS.get(figure.name, figure.name),
             _number(figure.value) + (f" ± {_number(figure.spread)}" if figure.n > 1 else ""),
             figure.unit,
             figure.n,
@@ -93,7 +105,20 @@ def as_markdown(figures: list[Figure], where: dict[str, Any]) -> str:
         for figure in figures
     ]
     header = ["figure", "value", "unit", "n", "how"]
-    return table(header, rows) + "\n" + ", ".join(f"{name}: {value}" for name, value in where.items()) + ".\n"
+    height, width = where["image"]
+    return table(header, rows) + (
+        f"\nOn {where['device']} ({where['processor']}), images of {height}x{width}, amp {where['amp']}, "
+        f"torch {where['torch']}, not compiled.\n"
+    )
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def _number(value: float) -> str:
@@ -111,7 +136,8 @@ class Bench:
         self.model = build_network(params, manifest).to(device).to(memory_format=torch.channels_last)
         # On a CPU a batch of 64 of Cityscapes' size takes minutes and more memory than most have.
         pixels = manifest.size[0] * manifest.size[1]
-        self.batch = BATCH if device.type != "cpu" else max(1, min(BATCH, 2**19 // pixels))
+        largest = BATCH if device.type != "cpu" else max(2, min(BATCH, 2**19 // pixels))
+        self.batch = self._that_fits(min(largest, manifest.split("train").samples))
 
     def size(self) -> list[Figure]:
         """Parameters and multiply-accumulates of one image."""
@@ -127,90 +153,124 @@ class Bench:
         """What training takes at a batch of 64, and the largest batches that fit the paper's cards."""
         if self.device.type != "cuda":
             self.model.train()
-            # Twice as many at least: what does not grow with the batch is told by comparing it with half of it.
-            kept = saved_bytes(self.model, self._images(max(2, self.batch)), AMP_TYPES.get(self.amp)) / 1e6
+            kept = saved_bytes(self.model, self._images(self.batch), AMP_TYPES.get(self.amp)) / 1e6
             how = "counted: tensors saved for backward, the loss left out; no GPU here"
             return [Figure("kept_for_backward_mb", kept, "MB an image", how)]
-        small, large = self._peak_bytes(BATCH // 2), self._peak_bytes(BATCH)
-        per_image = (large - small) / (BATCH - BATCH // 2)
-        fixed = large - per_image * BATCH
-        figures = [Figure("train_memory_batch64_gb", large / 1e9, "GB", "measured, peak allocated")]
+        half = self.batch // 2
+        small, large = self._peak_bytes(half), self._peak_bytes(self.batch)
+        per_image = (large - small) / (self.batch - half)
+        fixed = large - per_image * self.batch
+        extrapolated = f"extrapolated from batches of {half} and {self.batch}"
+        how = "measured, peak allocated" if self.batch == BATCH else extrapolated
+        figures = [Figure("train_memory_batch64_gb", (fixed + per_image * BATCH) / 1e9, "GB", how)]
         for card in CARDS_GB:
             fits = (card * 1e9 - fixed) / per_image
-            how = f"extrapolated from batches of {BATCH // 2} and {BATCH}"
-            figures.append(Figure(f"max_batch_{card}gb", int(fits), "images", how))
+            figures.append(Figure(f"max_batch_{card}gb", int(fits), "images", extrapolated))
         return figures
 
     def throughput(self) -> list[Figure]:
         """Images a second, network only: the batch already lies on the device."""
         images, target = self._images(self.batch), self._target(self.batch)
         optimizer = torch.optim.AdamW(self.model.parameters())
-
-        def train() -> None:
-            self._step(images, target)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-
-        self.model.train()
-        figures = [self._timed("train_images_per_second", train, "no loading")]
         fused = self.model.fuse()
 
-        def infer() -> None:
+        def train() -> int:
+            self._train(optimizer, images, target)
+            return self.batch
+
+        def test() -> int:
             with torch.inference_mode(), self._autocast():
                 fused(images)
+            return self.batch
 
-        figures.append(self._timed("test_images_per_second", infer, "no loading; fused for inference"))
-        return figures
+        return [
+            self._timed("train_images_per_second", train, "no loading"),
+            self._timed("test_images_per_second", test, "no loading; fused for inference"),
+        ]
 
-    def end_to_end(self, folder: Path) -> Figure:
-        """Images a second from the shards to the metrics."""
-        model = self.model.fuse()
-        split = "val"
+    def end_to_end(self, params: Params, folder: Path) -> list[Figure]:
+        """Images a second from the shards on: to the optimiser's step, and to the metrics."""
+        settings = params.train.model_copy(update={"batch_size": self.batch})
+        loader = open_loader(
+            params.model_copy(update={"train": settings}), self.manifest, folder, self.device, 0, 1
+        )
+        training = (batch for epoch in count() for batch in loader.epoch(epoch))
+        testing = (
+            batch for _ in count() for batch in evaluation_batches(folder, self.manifest, "val", self.batch)
+        )
+        optimizer = torch.optim.AdamW(self.model.parameters())
         metrics = self.task.metrics(self.manifest.num_classes, self.device)
-        seen = 0
-        started = time.perf_counter()
-        with torch.inference_mode(), self._autocast():
-            for number, batch in enumerate(evaluation_batches(folder, self.manifest, split, self.batch)):
-                if number == END_TO_END_BATCHES:
-                    break
-                image = normalise(batch.image.to(self.device), self.manifest.mean, self.manifest.std)
-                metrics.update(model(image), batch.target.to(self.device))
-                seen += len(batch.image)
-        metrics.compute()
-        rate = seen / (time.perf_counter() - started)
-        how = f"measured, {seen} {split} images read, decoded and counted"
-        return Figure("test_end_to_end_images_per_second", rate, "images/s", how)
+        fused = self.model.fuse()
 
-    def _timed(self, name: str, work: Callable[[], None], note: str) -> Figure:
+        def train() -> int:
+            seen = 0
+            for batch in islice(training, END_TO_END_BATCHES):
+                self._train(optimizer, *self._on_device(batch))
+                seen += len(batch.image)
+            return seen
+
+        def test() -> int:
+            seen = 0
+            for batch in islice(testing, END_TO_END_BATCHES):
+                images, target = self._on_device(batch)
+                with torch.inference_mode(), self._autocast():
+                    metrics.update(fused(images), target)
+                seen += len(batch.image)
+            return seen
+
+        return [
+            self._timed("train_end_to_end_images_per_second", train, "loaded and augmented as in training"),
+            self._timed("test_end_to_end_images_per_second", test, "val images read, decoded and counted"),
+        ]
+
+    def _timed(self, name: str, work: Callable[[], int], note: str) -> Figure:
+        """Images a second of ``work``, which says how many it did."""
         for _ in range(WARM_UP):
             work()
         rates = []
         for _ in range(REPEATS):
             self._wait()
             started = time.perf_counter()
-            work()
+            images = work()
             self._wait()
-            rates.append(self.batch / (time.perf_counter() - started))
+            rates.append(images / (time.perf_counter() - started))
         how = f"measured, batch {self.batch}, {note}"
         return Figure(name, statistics.mean(rates), "images/s", how, REPEATS, statistics.stdev(rates))
 
-    def _step(self, images: Tensor, target: Tensor) -> None:
-        """Forward and backward."""
+    def _on_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """A loader's batch as the network and the loss take it."""
+        images = normalise(batch.image.to(self.device), self.manifest.mean, self.manifest.std)
+        return images, batch.target.to(self.device).long()
+
+    def _train(self, optimizer: torch.optim.Optimizer, images: Tensor, target: Tensor) -> None:
+        """One step of training."""
+        self.model.train()
         with self._autocast():
             logits = self.model(images)
         mean = self.loss(logits, target) / losses.count(target)
         mean.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def _that_fits(self, batch: int) -> int:
+        """``batch``, halved until a step of training fits the device's memory; 2 at the least."""
+        while self.device.type == "cuda" and batch > 2:
+            try:
+                self._peak_bytes(batch)
+                break
+            except torch.OutOfMemoryError:
+                self.model.zero_grad(set_to_none=True)
+                torch.cuda.empty_cache()
+                batch //= 2
+        return batch
 
     def _peak_bytes(self, batch: int) -> int:
         """Most memory allocated during two training steps."""
-        self.model.train()
         optimizer = torch.optim.AdamW(self.model.parameters())
         images, target = self._images(batch), self._target(batch)
         torch.cuda.reset_peak_memory_stats(self.device)
         for _ in range(2):
-            self._step(images, target)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            self._train(optimizer, images, target)
         return torch.cuda.max_memory_allocated(self.device)
 
     def _images(self, batch: int) -> Tensor:

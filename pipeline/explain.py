@@ -1,8 +1,12 @@
-"""What a network sees in an image: its maps after each block (Figure 3), and what it looks at (Figure 4)."""
+"""What a network sees in an image: its maps after each block (Figure 3), and what it looks at (Figure 4).
+
+The paper's Figure 3 has a trained ResNet beside. There is none here, and one without trained weights would tell
+nothing, so it is another network of ours that can stand beside.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -71,12 +75,28 @@ def occlusion(
     return torch.cat(values).view(len(tops), len(lefts)).numpy()
 
 
-def explain(predictor: Predictor, opened: Opened) -> dict[str, Figure]:
-    """The figures for one image, by name; occlusion is for classification only."""
+def maps_of(predictor: Predictor, opened: Opened) -> list[Map]:
+    """The maps of ``predictor``'s blocks for an image that it opened."""
+    pixels = torch.tensor(opened.resized).to(predictor.device)
+    return block_maps(predictor.model, normalise(pixels[None], predictor.trained.mean, predictor.trained.std))
+
+
+def explain(predictor: Predictor, data: bytes, beside: Predictor | None = None) -> dict[str, Figure]:
+    """The figures for one image file, by name; occlusion is for classification only.
+
+    The maps of the network ``beside`` stand below the first one's.
+
+    Raises:
+        CorruptImageError: not an image, or not a whole one.
+    """
     trained = predictor.trained
-    pixels = torch.from_numpy(opened.resized).to(predictor.device)
-    image = normalise(pixels[None], trained.mean, trained.std)
-    drawn = {"blocks": draw_maps(opened.resized, block_maps(predictor.model, image))}
+    opened = predictor.open(data)
+    pixels = torch.tensor(opened.resized).to(predictor.device)
+    maps = {network_name(predictor): maps_of(predictor, opened)}
+    if beside is not None:
+        name = network_name(beside)
+        maps[f"{name}, the other" if name in maps else name] = maps_of(beside, beside.open(data))
+    drawn = {"blocks": draw_maps(opened.resized, maps)}
     if trained.task == "segmentation":
         return drawn
     (prediction,) = predictor.predict([opened])
@@ -94,22 +114,33 @@ def explain(predictor: Predictor, opened: Opened) -> dict[str, Figure]:
     return drawn
 
 
+def network_name(predictor: Predictor) -> str:
+    """Its size, what is not ordinary in it, and its data."""
+    config = predictor.model.config
+    mixer = "" if config.mixer == "dwt" else f" {config.mixer}"
+    return f"{config.dim}/{config.depth} {config.expansion}{mixer}, {predictor.trained.data}"
+
+
 @styled
-def draw_maps(image: Image, maps: list[Map]) -> Figure:
-    """The image and, after each block, the mean over its channels."""
-    columns = min(6, len(maps) + 1)
-    rows = -(-(len(maps) + 1) // columns)
+def draw_maps(image: Image, networks: Mapping[str, list[Map]]) -> Figure:
+    """The image and, after each block of each network, the mean over its channels."""
+    columns = min(6, max(map(len, networks.values())) + 1)
+    needed = {name: -(-(len(maps) + 1) // columns) for name, maps in networks.items()}
+    rows = sum(needed.values())
     figure, grid = new_figure(
         2.1 * columns, 2.1 * rows * image.shape[0] / image.shape[1] + 0.4 * rows, rows, columns
     )
-    cells = grid.ravel()
-    for axes in cells:
+    for axes in grid.ravel():
         axes.axis("off")
-    show_image(cells[0], image)
-    cells[0].set_title("image", fontsize=9, fontweight="normal")
-    for number, (axes, values) in enumerate(zip(cells[1:], maps, strict=False), start=1):
-        axes.imshow(values, cmap="gray")
-        axes.set_title(f"after block {number}", fontsize=9, fontweight="normal")
+    first = 0
+    for name, maps in networks.items():
+        cells = grid[first : first + needed[name]].ravel()
+        first += needed[name]
+        show_image(cells[0], image)
+        cells[0].set_title(name, fontsize=9, fontweight="normal")
+        for number, (axes, values) in enumerate(zip(cells[1:], maps, strict=False), start=1):
+            axes.imshow(values, cmap="gray")
+            axes.set_title(f"after block {number}", fontsize=9, fontweight="normal")
     return figure
 
 

@@ -59,7 +59,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table; numbers (every cell but the header of a column) stand on the right."""
     cells = [[escape(str(cell)) for cell in row] for row in rows]
     numeric = [
-        bool(cells) and all(re.fullmatch(r"[-+−]?[\d,. ]*\d[\d,. ]*( ?[%MGKs])?|–|", row[i]) for row in cells)
+        bool(cells)
+        and all(re.fullmatch(r"[-+−]?[\d,. ]*\d[\d,. ]*( ?[%MGKs†‡])?|–|", row[i]) for row in cells)
         for i in range(len(header))
     ]
     lines = [

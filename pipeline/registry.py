@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -54,7 +55,7 @@ def log_model(store: Any, run_id: str, checkpoint: Path, trained: Trained, image
                 code_paths=[str(Path(__file__).parent), str(Path(__file__).parents[1] / "wavemix")],
                 signature=_signature(trained),
                 input_example=_example(images),
-                pip_requirements=_requirements(),
+                conda_env=_environment(),
                 metadata={"task": trained.task, "data": trained.data, "parameters": trained.parameters},
             )
         entry = mlflow.register_model(
@@ -130,5 +131,12 @@ def _example(images: Sequence[bytes]) -> Any:
     return pd.DataFrame({"image": [encode_base64(image) for image in images]})
 
 
-def _requirements() -> list[str]:
-    return [f"{name}=={version(name).partition('+')[0]}" for name in SERVING_PACKAGES]
+def _environment() -> dict[str, Any]:
+    """What MLflow would make of pip requirements, without a version of pip, which `uv` does not install."""
+    requirements = [f"{name}=={version(name).partition('+')[0]}" for name in SERVING_PACKAGES]
+    python = f"python={platform.python_version()}"
+    return {
+        "name": "mlflow-env",
+        "channels": ["conda-forge"],
+        "dependencies": [python, "pip", {"pip": requirements}],
+    }

@@ -31,6 +31,8 @@ class Experiment:
     trained: Trained
     manifest: Manifest
     metrics: Mapping[str, Any]
+    cost: Mapping[str, Any]
+    """What `pipeline.benchmark` wrote."""
     curves: Sequence[Mapping[str, float]]
     runs: Sequence[Run] | None
 
@@ -84,6 +86,7 @@ def read_experiment(params: Params, checkpoint: Path, reports: Path) -> Experime
     try:
         trained = Trained.model_validate_json((checkpoint / "training.json").read_bytes())
         metrics = json.loads((reports / "metrics.json").read_bytes())
+        cost = json.loads((reports / "benchmark.json").read_bytes())
         with (reports / "curves.csv").open(newline="", encoding="utf-8") as file:
             curves = [
                 {key: float(value or "nan") for key, value in row.items()} for row in csv.DictReader(file)
@@ -97,7 +100,7 @@ def read_experiment(params: Params, checkpoint: Path, reports: Path) -> Experime
     except UserError as error:
         print(f"warning: {error}; the report goes without the other runs")
     manifest = read_manifest(shards_folder(params.data, params.size))
-    return Experiment(params, trained, manifest, metrics, curves, runs)
+    return Experiment(params, trained, manifest, metrics, cost, curves, runs)
 
 
 def curve_panels(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Curve]]:
@@ -147,6 +150,8 @@ def write_markdown(experiment: Experiment, reports: Path) -> str:
         "![Learning curves](data/curves.png)\n",
         f"## Evaluation on {experiment.split}\n",
         _evaluation(experiment, reports),
+        "## What it costs\n",
+        (reports / "benchmark.md").read_text(encoding="utf-8"),
         "## Data\n",
         data_text(experiment.manifest),
         "![Per class](data/histogram.png)\n",
@@ -262,11 +267,19 @@ def _look_further(experiment: Experiment) -> str:
 
 
 def _log(experiment: Experiment, reports: Path) -> None:
-    """The page and the data's pictures as artifacts of the run."""
+    """The page and the data's pictures as artifacts of the run; what the network costs as metrics and a file."""
     trained, params = experiment.trained, experiment.params
     work = work_folder("report", trained.run_id or "unknown")
     tracker = tracking.Tracker(tracking.tracking_uri(params), params.data, work)
     tracker.start(run_id=trained.run_id, name=tracking.run_name(params))
+    costs = experiment.cost["figures"].items()
+    measured = {f"cost/{name}": cost["value"] for name, cost in costs if name != "parameters"}
+    tracker.log_metrics(measured, trained.step)
+    extrapolated = ", ".join(name for name, cost in costs if cost["how"].startswith("extrapolated"))
+    tracker.set_tags(
+        {"cost.device": experiment.cost["where"]["device"], "cost.extrapolated": extrapolated or "nothing"}
+    )
+    tracker.log_artifact(reports / "benchmark.json", "benchmark")
     tracker.log_artifact(reports / "report.html")
     tracker.log_artifact(reports / "data", "data")
     tracker.finish()

@@ -39,14 +39,19 @@ def tracking_uri(params: Params) -> str:
 
 
 def run_name(params: Params) -> str:
-    """What tells this run from its neighbours in a list: ``32/7 bilinear, bs128, seed 0``."""
+    """What tells this run from its neighbours in a list, and no default: ``32/7 bilinear, bs128, seed 0``."""
     model = params.model
     size = f"{model.dim}/{model.depth}"
     size += f" ff{model.ff}" if model.ff else ""
     size += f" mul{model.mult}" if model.mult != 2 else ""
-    variants = [model.expansion, f"bs{params.train.batch_size}", f"seed {params.train.seed}"]
+    size += f" {model.expansion}" if model.expansion != "deconvolution" else ""
     experiment = os.environ.get("DVC_EXP_NAME")
-    return ", ".join([f"{size} {variants[0]}", *variants[1:], *([experiment] if experiment else [])])
+    variants = [
+        f"bs{params.train.batch_size}",
+        f"seed {params.train.seed}",
+        *([experiment] if experiment else []),
+    ]
+    return ", ".join([size, *variants])
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -64,15 +69,24 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def source_tags() -> dict[str, str]:
-    """Where the code comes from: git commit, whether tracked files were changed, DVC stage and experiment."""
+    """Where the code comes from: git commit, whether tracked files were changed, DVC stage and experiment.
+
+    What DVC itself changes to run an experiment (its params, which the run has, and what stages wrote) is no change.
+    """
     tags = {}
     for tag, variable in (("dvc.stage", "DVC_STAGE"), ("dvc.experiment", "DVC_EXP_NAME")):
         if value := os.environ.get(variable):
             tags[tag] = value
+    tags |= {
+        "mlflow.source.name": f"stages/{tags.get('dvc.stage', 'train')}.py",
+        "mlflow.source.type": "LOCAL",
+    }
     try:
         commit = ["git", "rev-parse", "HEAD"]
-        changes = ["git", "status", "--porcelain", "--untracked-files=no"]
+        written = [f":(top,exclude){name}" for name in ("dvc.lock", "params.yaml", "reports")]
+        changes = ["git", "status", "--porcelain", "--untracked-files=no", "--", ":(top)", *written]
         tags["git.commit"] = subprocess.check_output(commit, text=True, stderr=subprocess.DEVNULL).strip()
+        tags["mlflow.source.git.commit"] = tags["git.commit"]
         dirty = subprocess.check_output(changes, text=True, stderr=subprocess.DEVNULL).strip()
         tags["git.dirty"] = str(bool(dirty)).lower()
     except (OSError, subprocess.CalledProcessError):

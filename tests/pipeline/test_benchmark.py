@@ -42,11 +42,37 @@ def test_says_of_every_figure_how_it_was_got(experiment: Callable[..., Params], 
     assert list(written["figures"]) == [figure.name for figure in figures]
     assert all(figure.value > 0 for figure in figures)
     assert all(figure.how.startswith(("counted", "measured", "extrapolated")) for figure in figures)
-    timed = next(figure for figure in figures if figure.name == "train_images_per_second")
-    assert timed.n > 1
+    timed = {figure.name: figure.n for figure in figures if figure.name.endswith("images_per_second")}
+    assert len(timed) == 4  # train and test, network only and end to end
+    assert min(timed.values()) > 1
     assert not any(name.startswith("max_batch") for name in written["figures"])  # nothing to say of a GPU
 
 
 def test_the_table_shows_spread_and_way() -> None:
-    text = as_markdown([Figure("rate", 1234.5, "images/s", "measured", 5, 2.345)], {"device": "cpu"})
+    where = {"device": "cpu", "processor": "EPYC", "image": [8, 9], "amp": "no", "torch": "2"}
+    text = as_markdown([Figure("rate", 1234.5, "images/s", "measured", 5, 2.345)], where)
     assert "| rate | 1,234 ± 2.35 | images/s | 5 | measured |" in text
+    assert "On cpu (EPYC), images of 8x9" in text
+
+
+class Gpu(Bench):
+    """A card of which 24 images a step fill 9 GB, and a step takes 1 GB whatever the batch."""
+
+    def _peak_bytes(self, batch: int) -> int:
+        if batch > 24:
+            raise torch.OutOfMemoryError
+        return round(1e9 + batch * 8e9 / 24)
+
+
+def test_a_card_too_small_for_64_images_is_extrapolated_from(experiment: Callable[..., Params]) -> None:
+    params = experiment("classification", splits={"train": 70, "val": 6})
+    bench = Gpu(params, read_manifest(shards_folder("toy", params.size)), torch.device("cpu"), "no")
+    assert bench.batch == 64
+    bench.device = torch.device("cuda")
+    bench.batch = bench._that_fits(64)
+    assert bench.batch == 16
+    figures = {figure.name: figure for figure in bench.memory()}
+    assert figures["train_memory_batch64_gb"].value == pytest.approx(1 + 64 / 3)
+    assert figures["max_batch_16gb"].value == 45  # (16 - 1) * 3, less what floats leave
+    assert figures["max_batch_40gb"].value == 117
+    assert all(figure.how == "extrapolated from batches of 8 and 16" for figure in figures.values())

@@ -31,7 +31,7 @@ CHECKPOINT, REPORTS = Path("checkpoints/best"), Path("reports")
 
 @pytest.fixture
 def no_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_log", lambda *_: None)
+    monkeypatch.setattr(module, "log", lambda *_: None)
 
 
 def by_hand(params: Params, split: str) -> Any:
@@ -134,7 +134,7 @@ def test_two_processes_measure_the_same(experiment: Callable[..., Params], task:
         "import torch.distributed\n"
         "from pipeline import evaluate as module\n"
         "from pipeline.params import parse_params\n"
-        "module._log = lambda *_: None\n"
+        "module.log = lambda *_: None\n"
         "params = parse_params(json.loads(Path('params.json').read_text()))\n"
         "module.evaluate(params, Path('checkpoints/best'), Path(sys.argv[1]))\n"
         "assert torch.distributed.get_world_size() == 2\n"
@@ -144,7 +144,7 @@ def test_two_processes_measure_the_same(experiment: Callable[..., Params], task:
     subprocess.run([*launch, "run.py", "two"], check=True, env=environment, timeout=300)
     two = json.loads((tmp_path / "two" / "metrics.json").read_text())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_log", lambda *_: None)
+        patch.setattr(module, "log", lambda *_: None)
         evaluate(params, CHECKPOINT, Path("one"))
     alone = json.loads((tmp_path / "one" / "metrics.json").read_text())
     for split in ("val", "test"):

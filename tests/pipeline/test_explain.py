@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.cli import main
-from pipeline.explain import block_maps, occlusion
+from pipeline.explain import block_maps, draw_maps, occlusion
 from pipeline.params import Params
 from pipeline.pictures import encode_png
 from tests.pipeline.experiment import toy_network
@@ -48,6 +48,14 @@ def test_maps_are_the_blocks_own_outputs() -> None:
         expected = network.blocks(network.stem(image))[0].mean(0).numpy()
     assert np.allclose(only, expected, atol=1e-6)
     assert not network.blocks[0]._forward_hooks
+
+
+def test_another_network_of_other_depth_stands_below() -> None:
+    maps = [np.zeros((3, 4), np.float32)]
+    figure = draw_maps(np.zeros((6, 8, 3), np.uint8), {"small": maps * 2, "large": maps * 7})
+    titles = [axes.get_title("left") for axes in figure.axes]
+    assert titles[:6] == ["small", "after block 1", "after block 2", "", "", ""]
+    assert titles[6:14] == ["large", *(f"after block {number}" for number in range(1, 8))]
 
 
 def test_command_draws_and_goes_on_after_a_bad_file(experiment: Callable[..., Params]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from pipeline import evaluate as evaluation
 from pipeline import report as module
+from pipeline import view
 from pipeline.errors import UserError
 from pipeline.evaluate import evaluate
 from pipeline.params import Params
@@ -38,7 +40,13 @@ def test_one_run_from_training_to_report(experiment: Callable[..., Params], tmp_
     assert run.info.run_id == trained.run_id
     assert run.info.status == "FINISHED"
     assert run.data.metrics["test/top1"] == measured.figures["top1"]
+    assert run.data.metrics["cost/kept_for_backward_mb"] == 1.5
+    assert run.data.tags["cost.device"] == "cpu"
     assert {"best_val/top1", "class_recall/pipe_and _b_", "epoch"} <= set(run.data.metrics)
+    assert f"runs/{trained.run_id}/artifacts/report.html" in run.data.tags["mlflow.note.content"]
+    state = json.loads(json.loads(store.get_experiment_by_name("toy").tags[view.TAG])["state"])
+    shown = {column.split("`")[1] for column in state["selectedColumns"] if column.startswith("metrics")}
+    assert shown == {"test/top1", "best_val/top1", "parameters", "epoch", "cost/train_images_per_second"}
     artifacts = {entry.path for entry in store.list_artifacts(trained.run_id)}
     assert {"report.html", "evaluate", "data"} <= artifacts
     version = store.get_model_version_by_alias("wavemix-lite-toy", "champion")
@@ -49,7 +57,7 @@ def test_says_when_val_also_picked_the_checkpoint(
     experiment: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = experiment("segmentation", splits={"train": 6, "val": 4})
-    monkeypatch.setattr(evaluation, "_log", lambda *_: None)
+    monkeypatch.setattr(evaluation, "log", lambda *_: None)
     monkeypatch.setattr(module, "_log", lambda *_: None)
     Path("mlflow.db").write_text("not a database")
     evaluate(params, CHECKPOINT, REPORTS)

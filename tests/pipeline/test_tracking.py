@@ -35,7 +35,7 @@ def test_a_run_tells_what_was_done(toy: Callable[..., Params]) -> None:
     assert trained.run_id is not None
     run = client().get_run(trained.run_id)
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "8/2 deconvolution, bs16, seed 0"
+    assert run.info.run_name == "8/2, bs16, seed 0"
     assert run.data.params["model.dim"] == "8"
     assert run.data.params["train.phases.0.optimizer"] == "adamw"
     assert {"amp", "device", "data.hash", "git.commit", "torch"} <= run.data.tags.keys()
@@ -194,3 +194,20 @@ def test_the_uri_is_absolute_and_the_environment_goes_first(
 def test_nested_params_are_flattened_by_dots() -> None:
     nested = {"a": {"b": 1}, "c": [{"d": 2}, {"d": 3}], "e": [1, 2]}
     assert tracking.flatten(nested) == {"a.b": "1", "c.0.d": "2", "c.1.d": "3", "e": "[1, 2]"}
+
+
+def test_only_a_change_of_the_code_makes_a_run_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reports").mkdir()
+    for name in ("code.py", "params.yaml", "dvc.lock", "reports/metrics.json"):
+        (tmp_path / name).write_text("1")
+    identity = ["-c", "user.name=me", "-c", "user.email=me@here"]
+    for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "first"]):
+        subprocess.run(["git", *command], check=True)
+    assert tracking.source_tags()["git.dirty"] == "false"
+    for name in ("params.yaml", "dvc.lock", "reports/metrics.json"):
+        (tmp_path / name).write_text("2")
+    monkeypatch.chdir(tmp_path / "reports")
+    assert tracking.source_tags()["git.dirty"] == "false"
+    (tmp_path / "code.py").write_text("2")
+    assert tracking.source_tags()["git.dirty"] == "true"
