@@ -10,24 +10,23 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from pipeline import losses
 from pipeline.loader import evaluation_batches
 from pipeline.machine import choose_amp, choose_device, device_name
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.page import table
 from pipeline.params import Params
 from pipeline.paths import shards_folder
-from pipeline.tasks import build_network, normalise, task_of
-from wavemix.measure import count_macs, count_parameters, saved_bytes
+from pipeline.tasks import normalise
+from pipeline.trial import Trial
+from wavemix.measure import count_macs, count_parameters
 
 BATCH = 64
 """The paper's "GPU RAM for batch size 64"."""
@@ -36,7 +35,6 @@ CARDS_GB = (16, 40)
 WARM_UP, REPEATS = 2, 5
 """Runs that do not count, and those that do."""
 END_TO_END_BATCHES = 20
-AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -105,10 +103,9 @@ class Bench:
     """One network on one device."""
 
     def __init__(self, params: Params, manifest: Manifest, device: torch.device, amp: str) -> None:
-        self.manifest, self.device, self.amp = manifest, device, amp
-        self.task = task_of(manifest)
-        self.loss = self.task.loss(params.train)
-        self.model = build_network(params, manifest).to(device).to(memory_format=torch.channels_last)
+        self.manifest, self.device = manifest, device
+        self.trial = Trial(params, manifest, device, amp)
+        self.model = self.trial.network
         # On a CPU a batch of 64 of Cityscapes' size takes minutes and more memory than most have.
         pixels = manifest.size[0] * manifest.size[1]
         self.batch = BATCH if device.type != "cpu" else max(1, min(BATCH, 2**19 // pixels))
@@ -119,19 +116,21 @@ class Bench:
         return [
             Figure("parameters", count_parameters(self.model), "", "counted"),
             Figure(
-                "forward_gmacs", count_macs(self.model, self._images(1)) / 1e9, "GMAC an image", "counted"
+                "forward_gmacs",
+                count_macs(self.model, self.trial.images(1)) / 1e9,
+                "GMAC an image",
+                "counted",
             ),
         ]
 
     def memory(self) -> list[Figure]:
         """What training takes at a batch of 64, and the largest batches that fit the paper's cards."""
         if self.device.type != "cuda":
-            self.model.train()
             # Twice as many at least: what does not grow with the batch is told by comparing it with half of it.
-            kept = saved_bytes(self.model, self._images(max(2, self.batch)), AMP_TYPES.get(self.amp)) / 1e6
+            kept = self.trial.kept_bytes(max(2, self.batch)) / 1e6
             how = "counted: tensors saved for backward, the loss left out; no GPU here"
             return [Figure("kept_for_backward_mb", kept, "MB an image", how)]
-        small, large = self._peak_bytes(BATCH // 2), self._peak_bytes(BATCH)
+        small, large = self.trial.peak_bytes(BATCH // 2), self.trial.peak_bytes(BATCH)
         per_image = (large - small) / (BATCH - BATCH // 2)
         fixed = large - per_image * BATCH
         figures = [Figure("train_memory_batch64_gb", large / 1e9, "GB", "measured, peak allocated")]
@@ -143,20 +142,15 @@ class Bench:
 
     def throughput(self) -> list[Figure]:
         """Images a second, network only: the batch already lies on the device."""
-        images, target = self._images(self.batch), self._target(self.batch)
-        optimizer = torch.optim.AdamW(self.model.parameters())
-
-        def train() -> None:
-            self._step(images, target)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-
+        images, target = self.trial.images(self.batch), self.trial.target(self.batch)
         self.model.train()
-        figures = [self._timed("train_images_per_second", train, "no loading")]
+        figures = [
+            self._timed("train_images_per_second", partial(self.trial.step, images, target), "no loading")
+        ]
         fused = self.model.fuse()
 
         def infer() -> None:
-            with torch.inference_mode(), self._autocast():
+            with torch.inference_mode(), self.trial.autocast():
                 fused(images)
 
         figures.append(self._timed("test_images_per_second", infer, "no loading; fused for inference"))
@@ -166,10 +160,10 @@ class Bench:
         """Images a second from the shards to the metrics."""
         model = self.model.fuse()
         split = "val"
-        metrics = self.task.metrics(self.manifest.num_classes, self.device)
+        metrics = self.trial.task.metrics(self.manifest.num_classes, self.device)
         seen = 0
         started = time.perf_counter()
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), self.trial.autocast():
             for number, batch in enumerate(evaluation_batches(folder, self.manifest, split, self.batch)):
                 if number == END_TO_END_BATCHES:
                     break
@@ -193,39 +187,6 @@ class Bench:
             rates.append(self.batch / (time.perf_counter() - started))
         how = f"measured, batch {self.batch}, {note}"
         return Figure(name, statistics.mean(rates), "images/s", how, REPEATS, statistics.stdev(rates))
-
-    def _step(self, images: Tensor, target: Tensor) -> None:
-        """Forward and backward."""
-        with self._autocast():
-            logits = self.model(images)
-        mean = self.loss(logits, target) / losses.count(target)
-        mean.backward()  # type: ignore[no-untyped-call]
-
-    def _peak_bytes(self, batch: int) -> int:
-        """Most memory allocated during two training steps."""
-        self.model.train()
-        optimizer = torch.optim.AdamW(self.model.parameters())
-        images, target = self._images(batch), self._target(batch)
-        torch.cuda.reset_peak_memory_stats(self.device)
-        for _ in range(2):
-            self._step(images, target)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        return torch.cuda.max_memory_allocated(self.device)
-
-    def _images(self, batch: int) -> Tensor:
-        shape = (batch, *self.manifest.size, self.manifest.channels)
-        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=self.device)
-        return normalise(pixels, self.manifest.mean, self.manifest.std)
-
-    def _target(self, batch: int) -> Tensor:
-        shape = (batch, *self.manifest.size) if self.task.name == "segmentation" else (batch,)
-        return torch.randint(0, self.manifest.num_classes, shape, device=self.device)
-
-    @contextmanager
-    def _autocast(self) -> Iterator[None]:
-        with torch.autocast(self.device.type, AMP_TYPES.get(self.amp), enabled=self.amp != "no"):
-            yield
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
