@@ -106,7 +106,7 @@ def _plain_loop(params: Params, manifest: Manifest, samples: Samples) -> float:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     network = build_network(params, manifest).to(device).train()
-    data = DataLoader(_Images(samples, manifest), params.train.batch_size, shuffle=True)
+    data = DataLoader(_Images(samples, manifest), params.train.settled_batch_size, shuffle=True)
     optimizer, criterion = torch.optim.AdamW(network.parameters(), lr=1e-3), nn.CrossEntropyLoss()
     started, mean_loss = time.perf_counter(), 0.0
     for images, targets in data:

@@ -10,8 +10,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -20,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline import losses
 from pipeline.loader import Batch, evaluation_batches
 from pipeline.machine import choose_amp, choose_device, device_name
 from pipeline.manifest import Manifest, read_manifest
@@ -28,8 +26,9 @@ from pipeline.page import table
 from pipeline.params import Params
 from pipeline.paths import shards_folder
 from pipeline.streaming import open_loader
-from pipeline.tasks import build_network, normalise, task_of
-from wavemix.measure import count_macs, count_parameters, saved_bytes
+from pipeline.tasks import normalise
+from pipeline.trial import Trial, largest
+from wavemix.measure import count_macs, count_parameters
 
 BATCH = 64
 """The paper's "GPU RAM for batch size 64"."""
@@ -49,7 +48,6 @@ LABELS = {
     "train_end_to_end_images_per_second": "training, end to end",
     "test_end_to_end_images_per_second": "inference, end to end",
 }
-AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -130,14 +128,14 @@ class Bench:
     """One network on one device."""
 
     def __init__(self, params: Params, manifest: Manifest, device: torch.device, amp: str) -> None:
-        self.manifest, self.device, self.amp = manifest, device, amp
-        self.task = task_of(manifest)
-        self.loss = self.task.loss(params.train)
-        self.model = build_network(params, manifest).to(device).to(memory_format=torch.channels_last)
+        self.manifest, self.device = manifest, device
+        self.trial = Trial(params, manifest, device, amp)
+        self.model = self.trial.network
         # On a CPU a batch of 64 of Cityscapes' size takes minutes and more memory than most have.
         pixels = manifest.size[0] * manifest.size[1]
-        largest = BATCH if device.type != "cpu" else max(2, min(BATCH, 2**19 // pixels))
-        self.batch = self._that_fits(min(largest, manifest.split("train").samples))
+        most = BATCH if device.type != "cpu" else max(2, min(BATCH, 2**19 // pixels))
+        most = min(most, manifest.split("train").samples)
+        self.batch = largest(self.trial.peak_bytes, most) if device.type == "cuda" else most
 
     def size(self) -> list[Figure]:
         """Parameters and multiply-accumulates of one image."""
@@ -145,19 +143,21 @@ class Bench:
         return [
             Figure("parameters", count_parameters(self.model), "", "counted"),
             Figure(
-                "forward_gmacs", count_macs(self.model, self._images(1)) / 1e9, "GMAC an image", "counted"
+                "forward_gmacs",
+                count_macs(self.model, self.trial.images(1)) / 1e9,
+                "GMAC an image",
+                "counted",
             ),
         ]
 
     def memory(self) -> list[Figure]:
         """What training takes at a batch of 64, and the largest batches that fit the paper's cards."""
         if self.device.type != "cuda":
-            self.model.train()
-            kept = saved_bytes(self.model, self._images(self.batch), AMP_TYPES.get(self.amp)) / 1e6
+            kept = self.trial.kept_bytes(self.batch) / 1e6
             how = "counted: tensors saved for backward, the loss left out; no GPU here"
             return [Figure("kept_for_backward_mb", kept, "MB an image", how)]
         half = self.batch // 2
-        small, large = self._peak_bytes(half), self._peak_bytes(self.batch)
+        small, large = self.trial.peak_bytes(half), self.trial.peak_bytes(self.batch)
         per_image = (large - small) / (self.batch - half)
         fixed = large - per_image * self.batch
         extrapolated = f"extrapolated from batches of {half} and {self.batch}"
@@ -170,16 +170,15 @@ class Bench:
 
     def throughput(self) -> list[Figure]:
         """Images a second, network only: the batch already lies on the device."""
-        images, target = self._images(self.batch), self._target(self.batch)
-        optimizer = torch.optim.AdamW(self.model.parameters())
+        images, target = self.trial.images(self.batch), self.trial.target(self.batch)
         fused = self.model.fuse()
 
         def train() -> int:
-            self._train(optimizer, images, target)
+            self.trial.step(images, target)
             return self.batch
 
         def test() -> int:
-            with torch.inference_mode(), self._autocast():
+            with torch.inference_mode(), self.trial.autocast():
                 fused(images)
             return self.batch
 
@@ -198,14 +197,13 @@ class Bench:
         testing = (
             batch for _ in count() for batch in evaluation_batches(folder, self.manifest, "val", self.batch)
         )
-        optimizer = torch.optim.AdamW(self.model.parameters())
-        metrics = self.task.metrics(self.manifest.num_classes, self.device)
+        metrics = self.trial.task.metrics(self.manifest.num_classes, self.device)
         fused = self.model.fuse()
 
         def train() -> int:
             seen = 0
             for batch in islice(training, END_TO_END_BATCHES):
-                self._train(optimizer, *self._on_device(batch))
+                self.trial.step(*self._on_device(batch))
                 seen += len(batch.image)
             return seen
 
@@ -213,7 +211,7 @@ class Bench:
             seen = 0
             for batch in islice(testing, END_TO_END_BATCHES):
                 images, target = self._on_device(batch)
-                with torch.inference_mode(), self._autocast():
+                with torch.inference_mode(), self.trial.autocast():
                     metrics.update(fused(images), target)
                 seen += len(batch.image)
             return seen
@@ -241,51 +239,6 @@ class Bench:
         """A loader's batch as the network and the loss take it."""
         images = normalise(batch.image.to(self.device), self.manifest.mean, self.manifest.std)
         return images, batch.target.to(self.device).long()
-
-    def _train(self, optimizer: torch.optim.Optimizer, images: Tensor, target: Tensor) -> None:
-        """One step of training."""
-        self.model.train()
-        with self._autocast():
-            logits = self.model(images)
-        mean = self.loss(logits, target) / losses.count(target)
-        mean.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    def _that_fits(self, batch: int) -> int:
-        """``batch``, halved until a step of training fits the device's memory; 2 at the least."""
-        while self.device.type == "cuda" and batch > 2:
-            try:
-                self._peak_bytes(batch)
-                break
-            except torch.OutOfMemoryError:
-                self.model.zero_grad(set_to_none=True)
-                torch.cuda.empty_cache()
-                batch //= 2
-        return batch
-
-    def _peak_bytes(self, batch: int) -> int:
-        """Most memory allocated during two training steps."""
-        optimizer = torch.optim.AdamW(self.model.parameters())
-        images, target = self._images(batch), self._target(batch)
-        torch.cuda.reset_peak_memory_stats(self.device)
-        for _ in range(2):
-            self._train(optimizer, images, target)
-        return torch.cuda.max_memory_allocated(self.device)
-
-    def _images(self, batch: int) -> Tensor:
-        shape = (batch, *self.manifest.size, self.manifest.channels)
-        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=self.device)
-        return normalise(pixels, self.manifest.mean, self.manifest.std)
-
-    def _target(self, batch: int) -> Tensor:
-        shape = (batch, *self.manifest.size) if self.task.name == "segmentation" else (batch,)
-        return torch.randint(0, self.manifest.num_classes, shape, device=self.device)
-
-    @contextmanager
-    def _autocast(self) -> Iterator[None]:
-        with torch.autocast(self.device.type, AMP_TYPES.get(self.amp), enabled=self.amp != "no"):
-            yield
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

@@ -95,9 +95,8 @@ def _measure(
 ) -> Measured:
     samples, ranks = manifest.split(split).samples, accelerator.num_processes
     examples = examples_of(manifest, samples)
-    batches = evaluation_batches(
-        folder, manifest, split, params.train.batch_size, accelerator.process_index, ranks
-    )
+    batch_size = params.train.batch_size if isinstance(params.train.batch_size, int) else 64
+    batches = evaluation_batches(folder, manifest, split, batch_size, accelerator.process_index, ranks)
     original = Original.of(params, manifest, split, accelerator.device, accelerator.process_index, ranks)
     sum_over_ranks = partial(accelerator.reduce, reduction="sum")
     have = torch.tensor(original is not None, dtype=torch.int64, device=accelerator.device)

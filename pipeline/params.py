@@ -125,8 +125,10 @@ class TrainParams(Section):
     """How the network is trained. All of it changes the result."""
 
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
-    batch_size: Annotated[int, Field(gt=1)] = 64
-    """Samples in a step, over all processes."""
+    batch_size: int | Literal["auto"] = 64
+    """Samples in a step, over all processes. auto is the largest that fits the memory and the split, a power of two for
+    each process: tried on a GPU; reckoned on a CPU, and 256 at the most, as more keep it no busier. It is found once,
+    before the training, which then keeps it, wherever it is gone on with. The learning rate does not follow it."""
     seed: Annotated[int, Field(ge=0)] = 0
     repeats: PositiveInt = 1
     """Trainings with seeds ``seed``, ``seed + 1``, ...: nested runs, of which the best network is kept."""
@@ -149,6 +151,19 @@ class TrainParams(Section):
     """Decay of an exponential moving average of the weights, which is then what is validated and kept."""
     augment: tuple[dict[str, dict[str, Any] | None], ...] = ()
     """Albumentations' transforms and their arguments, in their order; none by default (as the paper)."""
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _a_number_or_auto(cls, value: Any) -> Any:
+        if value != "auto" and (type(value) is not int or value < 2):
+            raise ValueError("allowed: a whole number from 2 on, or auto")
+        return value
+
+    @property
+    def settled_batch_size(self) -> int:
+        """``batch_size`` once it is a number: `pipeline.trial.settle_batch_size` has put one in the place of auto."""
+        assert isinstance(self.batch_size, int)
+        return self.batch_size
 
 
 class EvaluateParams(Section):

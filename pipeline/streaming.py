@@ -141,13 +141,13 @@ def open_loader(
         UserError: the batch size does not fit the split, the augmentation is wrong, or the shards are.
     """
     settings, split = params.train, manifest.split("train")
-    _check_batch_size(settings.batch_size, split.samples, world_size)
+    _check_batch_size(settings.settled_batch_size, split.samples, world_size)
     augment = build_augment(settings.augment, manifest, settings.seed)
     threads = min(params.machine.workers or psutil.cpu_count() or 1, MOST_THREADS)
     on_host = augment is not None and augment.on_host
     plan = Plan(
         tuple(shard.samples for shard in split.shards),
-        settings.batch_size,
+        settings.settled_batch_size,
         settings.seed,
         rank,
         world_size,

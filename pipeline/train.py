@@ -21,6 +21,7 @@ from pipeline.manifest import FILE_NAME, Manifest, read_manifest
 from pipeline.params import Params, configuration_hash
 from pipeline.paths import shards_folder, work_folder
 from pipeline.trainer import Stopped, Trainer
+from pipeline.trial import settle_batch_size
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def train(params: Params, out: Path, curves: Path) -> Trained:
     works = [_work(one, data) for one in each]
     parent = _open_parent(params, data) if params.train.repeats > 1 else None
     parent_id = parent.run_id if parent else None
-    finished = [_train_once(one, data, work, parent_id) for one, work in zip(each, works, strict=True)]
+    kept = works[0] / "batch_size"
+    finished = [_train_once(one, data, work, kept, parent_id) for one, work in zip(each, works, strict=True)]
     best = max(finished, key=lambda one: one.trained.value)
     leader = torch.distributed.get_rank() == 0 if torch.distributed.is_initialized() else True
     if leader:
@@ -84,12 +86,13 @@ def _work(params: Params, data: Data) -> Path:
     return work_folder("train", configuration_hash(params.model, params.train, data.digest))
 
 
-def _train_once(params: Params, data: Data, work: Path, parent_id: str | None) -> Finished:
-    """One training to its end, or what it gave if it was finished before."""
+def _train_once(params: Params, data: Data, work: Path, kept: Path, parent_id: str | None) -> Finished:
+    """One training to its end, or what it gave if it was finished before. All repeats have ``kept``'s batch size."""
     outcome = work / "outcome.json"
     if outcome.exists():
         values = json.loads(outcome.read_bytes())
         return Finished(Trained.model_validate_json(values["trained"]), work / "best", values["curves"])
+    params = settle_batch_size(params, data.manifest, kept)
     trainer = Trainer(params, data.manifest, data.folder, work)
     tracker = tracking.Tracker(tracking.tracking_uri(params), params.data, work / "mlflow", trainer.rank == 0)
     tracker.start(name=tracking.run_name(params), tags=_tags(trainer, data, parent_id))

@@ -41,6 +41,8 @@ from pipeline.tracking import Tracker
 
 LOG_SECONDS = 5.0
 """Between two updates of the loss beside the progress bar."""
+AT_MOST = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining} at most, {rate_fmt}{postfix}]"
+"""tqdm's own bar, where the training may end earlier."""
 STOP_STEPS = 8
 """Between two times that several processes ask one another whether a signal came."""
 
@@ -67,6 +69,8 @@ class Progress:
     best_epoch: int = 0
     best_step: int = 0
     epochs_without_better: int = 0
+    seconds: float = 0.0
+    """That the epoch has been trained for, validation left out."""
     curves: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -75,7 +79,7 @@ class Trainer:
 
     def __init__(self, params: Params, manifest: Manifest, folder: Path, work: Path) -> None:
         self.params, self.manifest, self.folder = params, manifest, folder
-        self.settings = params.train
+        self.settings, self.batch_size = params.train, params.train.settled_batch_size
         device = choose_device(params.machine.device)
         self.amp = choose_amp(params.train.amp, device)
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -126,7 +130,7 @@ class Trainer:
         with StopSignal() as self.stop:
             tensors = self._restore()
             progress = self.progress
-            self.saved_at = self.logged_at = time.monotonic()
+            self.saved_at = self.logged_at = self.counted_at = time.monotonic()
             with self._progress_bar() as self.bar:
                 while progress.phase < len(self.settings.phases):
                     self._run_phase(tensors.pop("optimizer", None))
@@ -139,14 +143,14 @@ class Trainer:
         return Trained.model_validate_json((self.best_folder / "training.json").read_bytes())
 
     def _progress_bar(self) -> tqdm[Any]:
-        batch_size, start = self.settings.batch_size, self.progress.step
         return tqdm(
-            total=self._planned_steps() * batch_size,
-            initial=start * batch_size,
+            total=self._planned_steps() * self.batch_size,
+            initial=self.progress.step * self.batch_size,
             unit="img",
             unit_scale=True,
             disable=self.rank > 0,
             dynamic_ncols=True,
+            bar_format=AT_MOST if any(phase.patience for phase in self.settings.phases) else None,
             mininterval=0.2 if sys.stderr.isatty() else 30.0,
         )
 
@@ -154,13 +158,14 @@ class Trainer:
         """Steps up to the end, as far as they are known: a phase with patience may end earlier."""
         first = self.progress.phase_first
         for phase in self.settings.phases[self.progress.phase :]:
-            first = PhaseSteps.begin(phase, first, self.loader.steps_per_epoch, self.settings.batch_size).last
+            first = PhaseSteps.begin(phase, first, self.loader.steps_per_epoch, self.batch_size).last
         return first
 
     def _run_phase(self, optimizer_state: dict[str, Tensor] | None) -> None:
         progress, settings = self.progress, self.settings
         phase = settings.phases[progress.phase]
-        span = PhaseSteps.begin(phase, progress.phase_first, self.loader.steps_per_epoch, settings.batch_size)
+        span = PhaseSteps.begin(phase, progress.phase_first, self.loader.steps_per_epoch, self.batch_size)
+        self.span = span
         if phase.reload_best and progress.step == span.first and progress.best is not None:
             best, _ = checkpoint.load_trained(self.best_folder)
             self.network.load_state_dict(best.state_dict())
@@ -181,7 +186,7 @@ class Trainer:
             ):
                 return
             self.model.train()
-            self.epoch_started, self.first_sample = time.monotonic(), self.loader.samples_in(progress.batch)
+            self.counted_at = time.monotonic()
             for batch in self.loader.epoch(progress.epoch, progress.batch):
                 self._step(batch, span.learning_rate(progress.step))
                 progress.step += 1
@@ -224,7 +229,7 @@ class Trainer:
 
     def _between_steps(self) -> None:
         """What need not happen at every step: progress, a checkpoint when one is due, a signal."""
-        self.bar.update(self.settings.batch_size)
+        self.bar.update(self.batch_size)
         now = time.monotonic()
         if now - self.logged_at > LOG_SECONDS:
             self.logged_at = now
@@ -259,14 +264,15 @@ class Trainer:
     def _validate(self) -> None:
         """End an epoch: measure the validation split, keep the network if it is the best, log the figures."""
         self._check_finite()
-        progress, started = self.progress, time.monotonic()
+        self._count_seconds()
+        progress = self.progress
         network = self.evaluated.eval()
         if self.world_size > 1:
             # Each process has batch statistics of its own; the first one's are validated, and kept.
             for buffer in network.buffers():
                 buffer.copy_(broadcast(buffer))
         batches = evaluation_batches(
-            self.folder, self.manifest, "val", self.settings.batch_size, self.rank, self.world_size
+            self.folder, self.manifest, "val", self.batch_size, self.rank, self.world_size
         )
         with self.accelerator.autocast():
             metrics, mean_loss = measure(
@@ -279,17 +285,13 @@ class Trainer:
             )
         figures = metrics.compute()
         self.sums = self.accelerator.reduce(self.sums, reduction="sum")
-        seconds, images = (
-            started - self.epoch_started,
-            self.loader.samples_in(progress.batch) - self.first_sample,
-        )
         name, gigabytes = peak_memory(self.device)
         row = {
             "train/loss": self._mean_loss(),
             "val/loss": mean_loss.compute(),
             **{f"val/{key}": value for key, value in figures.items()},
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "train/images_per_second": images / max(seconds, 1e-9),
+            "learning_rate": self.span.learning_rate(progress.step - 1),
+            "train/images_per_second": self.loader.samples_in(progress.batch) / progress.seconds,
             name: gigabytes,
         }
         value = figures[self.task.metric]
@@ -313,6 +315,13 @@ class Trainer:
                 file=sys.stderr,
             )
         self.sums = torch.zeros_like(self.sums)
+        progress.seconds, self.counted_at = 0.0, time.monotonic()
+
+    def _count_seconds(self) -> None:
+        """Add the time since the last call to the epoch's, which goes on over interruptions."""
+        now = time.monotonic()
+        self.progress.seconds += now - self.counted_at
+        self.counted_at = now
 
     def _keep_best(self) -> None:
         if self.rank == 0:
@@ -332,6 +341,7 @@ class Trainer:
     def _save(self) -> None:
         """Save the state, unless the loss went wrong since the last one was saved."""
         self._check_finite()
+        self._count_seconds()
         self.saved_at = time.monotonic()
         if self.rank > 0:
             return

@@ -13,6 +13,7 @@ from pipeline.benchmark import Bench, Figure, as_markdown, benchmark
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.params import Params
 from pipeline.paths import shards_folder
+from pipeline.trial import Trial, largest
 
 
 def toy_bench(params: Params, manifest: Manifest) -> Bench:
@@ -55,21 +56,21 @@ def test_the_table_shows_spread_and_way() -> None:
     assert "On cpu (EPYC), images of 8x9" in text
 
 
-class Gpu(Bench):
-    """A card of which 24 images a step fill 9 GB, and a step takes 1 GB whatever the batch."""
-
-    def _peak_bytes(self, batch: int) -> int:
+def test_a_card_too_small_for_64_images_is_extrapolated_from(
+    experiment: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def peak_bytes(_: Trial, batch: int) -> int:
+        """Of a card of which 24 images a step fill 9 GB, and a step takes 1 GB whatever the batch."""
         if batch > 24:
             raise torch.OutOfMemoryError
         return round(1e9 + batch * 8e9 / 24)
 
-
-def test_a_card_too_small_for_64_images_is_extrapolated_from(experiment: Callable[..., Params]) -> None:
     params = experiment("classification", splits={"train": 70, "val": 6})
-    bench = Gpu(params, read_manifest(shards_folder("toy", params.size)), torch.device("cpu"), "no")
+    bench = Bench(params, read_manifest(shards_folder("toy", params.size)), torch.device("cpu"), "no")
     assert bench.batch == 64
+    monkeypatch.setattr(Trial, "peak_bytes", peak_bytes)
     bench.device = torch.device("cuda")
-    bench.batch = bench._that_fits(64)
+    bench.batch = largest(bench.trial.peak_bytes, 64)
     assert bench.batch == 16
     figures = {figure.name: figure for figure in bench.memory()}
     assert figures["train_memory_batch64_gb"].value == pytest.approx(1 + 64 / 3)

@@ -50,7 +50,11 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("model/dim", 0, r"model\.dim: got 0, should be greater than 0"),
         ("model/dimm", 8, r"model\.dimm: no such key \(did you mean 'dim'\?\), allowed: depth, dim"),
         ("train/batchsize", 8, r"train\.batchsize: no such key \(did you mean 'batch_size'\?\)"),
-        ("train/batch_size", 64.5, r"train\.batch_size: got 64\.5, should be a valid integer"),
+        (
+            "train/batch_size",
+            64.5,
+            r"train\.batch_size: got 64\.5, allowed: a whole number from 2 on, or auto",
+        ),
         ("train/phases", [], r"train\.phases: got \[\], "),
         (
             "train/phases",

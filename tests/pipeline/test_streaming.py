@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import gc
+import bisect
+import itertools
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,30 +80,35 @@ def test_batches_larger_and_smaller_than_a_window(shards: tuple[Path, Manifest],
 def test_no_more_than_two_windows_are_held(
     shards: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alive: list[weakref.ref[torch.Tensor]] = []
-    most = 0
+    """Counted whenever a read begins, while the training is held up in the window before and keeps all batches."""
+    stream, _ = loaders(*shards, window=20)
+    ends = list(itertools.accumulate(len(order) for _, order in stream.plan.windows(0)))
+    begun = [threading.Event() for _ in ends]
+    pixels: list[weakref.ref[Any]] = []
+    held: list[int] = []
     read: Callable[..., tuple[torch.Tensor, Batch]] = StreamLoader._read
 
     def watched(self: StreamLoader, window: tuple[list[int], torch.Tensor]) -> tuple[torch.Tensor, Batch]:
-        nonlocal most
-        gc.collect()
         # With the one that is about to be read.
-        most = max(most, 1 + sum(reference() is not None for reference in alive))
+        held.append(1 + sum(array() is not None for array in pixels))
+        begun[len(pixels)].set()
         numbers, batch = read(self, window)
-        alive.append(weakref.ref(batch.image))
-        return numbers, batch
+        # An array lives as long as any tensor that shares its memory, a view as well.
+        array = batch.image.numpy().copy()
+        pixels.append(weakref.ref(array))
+        return numbers, Batch(torch.from_numpy(array), batch.target)
 
     monkeypatch.setattr(StreamLoader, "_read", watched)
-    stream, _ = loaders(*shards, window=20)
-    for _ in stream.epoch(0):
-        pass
-    assert len(alive) == 8
-    assert most == 2
+    batches: list[Batch] = []
+    for batch in stream.epoch(0):
+        batches.append(batch)
+        last = sum(len(batch.image) for batch in batches) - 1
+        for event in begun[: bisect.bisect_right(ends, last) + 2]:
+            assert event.wait(60)
+    assert held == [1] + [2] * 7
 
 
 def test_an_epoch_left_in_the_middle_leaves_no_thread(shards: tuple[Path, Manifest]) -> None:
-    import threading
-
     before = threading.active_count()
     stream, _ = loaders(*shards, window=20)
     epoch = stream.epoch(0)

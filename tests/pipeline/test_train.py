@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import os
@@ -104,6 +105,42 @@ def test_a_run_cut_off_anywhere_ends_with_the_same_weights(
     for name, tensor in weights().items():
         assert torch.equal(tensor, whole[name]), name
     assert len(CURVES.read_text().splitlines()) == 5
+
+
+def test_cut_off_between_an_epoch_and_its_validation(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state of the last step is there, that of the epoch is not: the validation alone is made up for."""
+    phases = [{"optimizer": "adamw", "epochs": 3, "schedule": "cosine"}]
+    params = toy(phases=phases)
+    run(params)
+    whole, curves = weights(), read_curves()
+    always = params.model_copy(
+        update={"machine": params.machine.model_copy(update={"checkpoint_seconds": 0.0})}
+    )
+    validate = Trainer._validate
+
+    def cut(self: Trainer) -> None:
+        if self.progress.epoch == 1:
+            raise Interrupted
+        validate(self)
+
+    monkeypatch.setattr(Trainer, "_validate", cut)
+    with pytest.raises(Interrupted):
+        run(always)
+    monkeypatch.setattr(Trainer, "_validate", validate)
+    run(always)
+    for name, tensor in weights().items():
+        assert torch.equal(tensor, whole[name]), name
+    again = read_curves()
+    assert all(row.pop("train/images_per_second") > 0 for row in curves + again)
+    assert all(row.pop("system/peak_memory_gb") > 0 for row in curves + again)
+    assert again == curves
+
+
+def read_curves() -> list[dict[str, float]]:
+    with CURVES.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
 def start(**environment: str) -> subprocess.Popen[str]:
@@ -266,7 +303,9 @@ def test_twenty_kills_at_random_moments_change_no_weight(toy: Callable[..., Para
         assert torch.equal(tensor, stormy[name]), name
 
 
-def test_patience_ends_a_phase(toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patience_ends_a_phase(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(Classification, "compute", lambda _: {"top1": 0.5})
     monkeypatch.setattr(Mean, "compute", lambda _: 1.0)
     trained = run(
@@ -274,6 +313,9 @@ def test_patience_ends_a_phase(toy: Callable[..., Params], monkeypatch: pytest.M
     )
     assert trained.epoch == 1
     assert len(CURVES.read_text().splitlines()) - 1 == 1 + 2 + 2
+    assert " at most, " in capsys.readouterr().err
+    run(toy())
+    assert "at most" not in capsys.readouterr().err
 
 
 def test_a_phase_can_start_from_the_best_weights(toy: Callable[..., Params]) -> None:
