@@ -34,3 +34,8 @@ def run_stage(stage: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def printable(text: str) -> str:
+    r"""``text`` with what JSON cannot hold, a file name's bytes that are not UTF-8, spelt out: ``\udcff``."""
+    return text.encode(errors="backslashreplace").decode()

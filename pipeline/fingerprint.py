@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline.datasets import embedded, find_reader
 from pipeline.datasets.downloads import download, downloads
 from pipeline.datasets.files import Tree, is_remote, list_files
-from pipeline.errors import UserError, did_you_mean
+from pipeline.errors import UserError, did_you_mean, printable
 from pipeline.params import DatasetParams
 
 EMBEDDED: dict[str, Callable[[Path], None]] = {
@@ -96,7 +96,7 @@ def fingerprint(data: str, files: Tree, reader: str = "") -> Fingerprint:
     suffixes: dict[str, list[int]] = {}
     for name, blob in sorted(files.items()):
         digest.update(f"{name}\0{blob.length}\n".encode(errors="surrogateescape"))
-        suffixes.setdefault(PurePosixPath(name).suffix.lower(), []).append(blob.length)
+        suffixes.setdefault(printable(PurePosixPath(name).suffix.lower()), []).append(blob.length)
     return Fingerprint(
         dataset=data,
         files=len(files),

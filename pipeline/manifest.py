@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, printable
 
 FILE_NAME = "manifest.json"
 IGNORE = 255
@@ -29,11 +29,14 @@ class Shard(_Record):
     sha256: str
 
 
+Printable = Annotated[str, BeforeValidator(printable)]
+
+
 class LeftOut(_Record):
     """A raw file that is in no shard, and why."""
 
-    name: str
-    reason: str
+    name: Printable
+    reason: Printable
 
 
 class RawSize(_Record):

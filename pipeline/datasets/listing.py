@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.datasets.files import Blob, Tree, is_image
-from pipeline.errors import UserError
+from pipeline.errors import UserError, printable
 from pipeline.manifest import LeftOut, Task
 
 KEYS = 1 << 63
@@ -132,7 +132,14 @@ def class_samples(folder: Tree, where: str, classes: dict[str, int]) -> list[Sam
 
 
 def class_index(names: list[str]) -> dict[str, int]:
-    """Index of each class: names in normal form, sorted by code point."""
+    """Index of each class: names in normal form, sorted by code point.
+
+    Raises:
+        UserError: a name that is not UTF-8.
+    """
+    for name in names:
+        if printable(name) != name:
+            raise UserError(f"class {printable(name)!r}: its name is not UTF-8; rename that folder")
     return {name: i for i, name in enumerate(sorted({normal_name(name) for name in names}))}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,20 @@ def test_corrupt_images_are_left_out_up_to_the_limit(workshop: Workshop) -> None
     keys = [sample["__key__"] for sample in stored(workshop, manifest)]
     assert len(set(keys)) == 10
     assert keys == sorted(keys)
+
+
+def test_names_that_are_not_utf8(workshop: Workshop) -> None:
+    """Linux lets a file's name be any bytes."""
+    workshop.classes()
+    workshop.write(os.fsdecode(b"train/cat/\xff.png"), png(noise(9, 9)))
+    workshop.write(os.fsdecode(b"train/cat/\xfe.jp\xff"), b"no image by its name")
+    workshop.write(os.fsdecode(b"train/cat/bad\xff.png"), b"no image")
+    refused(workshop, r"1 corrupt sample\(s\), first train/cat/bad.udcff.png: ")
+    train = workshop.prepare(max_corrupt=1)[0].splits["train"]
+    assert train.samples == 7
+    assert [item.name for item in train.left_out] == [r"train/cat/bad\udcff.png"]
+    workshop.write(os.fsdecode(b"train/\xff/1.png"), png(noise(9, 9)))
+    refused(workshop, "class .*udcff.*: its name is not UTF-8; rename", max_corrupt=1)
 
 
 def test_an_unreadable_image_is_named(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
