@@ -1,8 +1,11 @@
-"""One epoch of our Trainer beside a plain PyTorch loop, and its parts: ``python -m benchmarks.training``.
+"""One epoch of our Trainer, with MLflow and without, beside a plain PyTorch loop: ``python -m benchmarks.training``.
 
 The same network, the same decoded images of noise, in turns. The plain loop has the authors' settings: a DataLoader
 over images that are normalised one by one, float32 throughout, no channels_last, AdamW, the loss read at every step.
-Rates are of the steps of an epoch, first steps included, validation and checkpoints not.
+Rates are of the steps of an epoch, first steps included, validation and checkpoints not; per second of the processor,
+threads included, which neighbours on a shared machine disturb less, or on a GPU of the clock. MLflow writes to SQLite
+from a thread, the system's load as well; what opening and closing the run take does not grow with the training and is
+given by itself.
 """
 
 from __future__ import annotations
@@ -53,20 +56,28 @@ def main() -> None:
         splits = {"train": options.samples, "val": options.batch_size}
         manifest = write_shards(folder / "shards", (options.size, options.size), splits, "raw")
         samples = load_samples(folder / "shards", manifest, "train")
-        ours, plain, shares = [], [], Shares(float)
+        store, shares = f"sqlite:///{folder / 'mlflow.db'}", Shares(float)
+        rates: dict[str, list[float]] = {"plain PyTorch": [], "ours": [], "ours, with MLflow": []}
+        _our_loop(params, manifest, folder, "warm", store)  # imports MLflow and makes its tables
+        opened: list[float] = []
         for number in range(options.rounds):
-            plain.append(_plain_loop(params, manifest, samples))
-            ours.append(_our_loop(params, manifest, folder, f"rate-{number}"))
-        _our_loop(params, manifest, folder, "shares", shares)
-    ratios = [ours_rate / plain_rate for ours_rate, plain_rate in zip(ours, plain, strict=True)]
+            rates["plain PyTorch"].append(_plain_loop(params, manifest, samples))
+            rates["ours"].append(_our_loop(params, manifest, folder, f"rate-{number}"))
+            tracked = _our_loop(params, manifest, folder, f"tracked-{number}", store, opened=opened)
+            rates["ours, with MLflow"].append(tracked)
+        _our_loop(params, manifest, folder, "shares", shares=shares)
     print(f"{options.dim}/{options.depth} {options.expansion}, {options.size}x{options.size}", end=", ")
     print(
         f"batch {options.batch_size}, {options.samples} samples, {options.rounds} rounds, torch {torch.__version__}"
     )
     print("| loop | images/s, median (lowest to highest) |\n|---|---|")
-    for title, rates in (("plain PyTorch", plain), ("ours", ours)):
-        print(f"| {title} | {statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f}) |")
-    print(f"\nours / plain: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})\n")
+    for title, values in rates.items():
+        print(f"| {title} | {statistics.median(values):,.1f} ({min(values):,.1f} to {max(values):,.1f}) |")
+    print()
+    for one, other in (("ours", "plain PyTorch"), ("ours, with MLflow", "ours")):
+        ratios = [a / b for a, b in zip(rates[one], rates[other], strict=True)]
+        print(f"{one} / {other}: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+    print(f"opening and closing a run: {statistics.median(opened):.2f} s\n")
     print("| part of an epoch of ours | share |\n|---|---|")
     for part, seconds in sorted(shares.items(), key=lambda item: -item[1]):
         print(f"| {part} | {seconds / sum(shares.values()):.2%} |")
@@ -108,31 +119,55 @@ def _plain_loop(params: Params, manifest: Manifest, samples: Samples) -> float:
     network = build_network(params, manifest).to(device).train()
     data = DataLoader(_Images(samples, manifest), params.train.settled_batch_size, shuffle=True)
     optimizer, criterion = torch.optim.AdamW(network.parameters(), lr=1e-3), nn.CrossEntropyLoss()
-    started, mean_loss = time.perf_counter(), 0.0
+    started, mean_loss = _now(device), 0.0
     for images, targets in data:
         optimizer.zero_grad()
         loss = criterion(network(images.to(device)), targets.to(device))
         loss.backward()
         optimizer.step()
         mean_loss += loss.item() / len(data)
-    return len(samples) / (time.perf_counter() - started)
+    return len(samples) / (_now(device) - started)
 
 
 def _our_loop(
-    params: Params, manifest: Manifest, folder: Path, name: str, shares: Shares | None = None
+    params: Params,
+    manifest: Manifest,
+    folder: Path,
+    name: str,
+    store: str | None = None,
+    shares: Shares | None = None,
+    opened: list[float] | None = None,
 ) -> float:
-    """Images per second of one epoch; ``shares`` takes the seconds of its parts, which costs some by itself."""
+    """Images per second of one epoch, tracked in ``store``.
+
+    ``opened`` takes the seconds of opening and closing the run; ``shares`` takes the seconds of the parts of the epoch,
+    which costs some by itself.
+    """
     trainer = Trainer(params, manifest, folder / "shards", folder / name)
-    tracker = Tracker("", "benchmark", folder / name, enabled=False)
+    tracker = Tracker(store or "", "benchmark", folder / name, enabled=store is not None)
+    stamps = [_now(trainer.device)]
+    tracker.start(name=name)
+    stamps.append(_now(trainer.device))
+    validate = trainer._validate
+
+    def stamped() -> None:
+        stamps.append(_now(trainer.device))
+        validate()
+        stamps.append(_now(trainer.device))
+
+    trainer._validate = stamped  # type: ignore[method-assign]
     if shares is not None:
         print(f"amp {trainer.amp}, {device_name(trainer.device)}")
         _watch(trainer, shares)
     trainer.run(tracker)
-    rate = trainer.progress.curves[0]["train/images_per_second"]
+    closing = _now(trainer.device)
+    tracker.finish()
+    if opened is not None:
+        opened.append(stamps[1] - stamps[0] + _now(trainer.device) - closing)
+    seconds = stamps[2] - stamps[1]
     if shares is not None:
-        seconds = manifest.split("train").samples / rate
         shares["the rest of the step"] = seconds - sum(shares.values())
-    return rate
+    return manifest.split("train").samples / seconds
 
 
 def _watch(trainer: Trainer, shares: Shares) -> None:
@@ -168,8 +203,10 @@ def _watch(trainer: Trainer, shares: Shares) -> None:
 
 
 def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    """Seconds of the processor that this process took, or of the clock where the work is a GPU's."""
+    if device.type != "cuda":
+        return time.process_time()
+    torch.cuda.synchronize(device)
     return time.perf_counter()
 
 

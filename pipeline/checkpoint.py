@@ -18,7 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 import wavemix
 from pipeline.errors import UserError
@@ -166,6 +166,35 @@ class StateFolder:
 
     def _saved(self) -> list[Path]:
         return sorted(self.folder.glob("step-" + "[0-9]" * 9))
+
+
+def state_tensors(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None,
+    scaler: torch.amp.GradScaler | None,
+) -> dict[str, dict[str, Tensor]]:
+    """All tensors that a training has to go on with, for `StateFolder.save`."""
+    tensors = {"network": network.state_dict(), "optimizer": flatten_optimizer(optimizer)}
+    if average is not None:
+        tensors["average"] = average.state_dict()
+    if scaler is not None:
+        tensors["scaler"] = {key: torch.tensor(value) for key, value in scaler.state_dict().items()}
+    return tensors
+
+
+def restore_network(
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    network: nn.Module,
+    average: nn.Module | None,
+    scaler: torch.amp.GradScaler | None,
+) -> None:
+    """Put back what `state_tensors` took, but for the optimiser, which is made when its phase begins."""
+    network.load_state_dict(tensors["network"])
+    if average is not None:
+        average.load_state_dict(tensors["average"])
+    if scaler is not None:
+        scaler.load_state_dict({key: value.item() for key, value in tensors["scaler"].items()})
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

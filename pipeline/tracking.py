@@ -1,8 +1,8 @@
 """An MLflow run that never hurts the training: a store that is down, slow or gone costs points, never results.
 
-Every point goes to a local journal first. A thread sends the journal in batches and, after a failure, tries again
-later. Points carry the time they were made, so sending one twice stores it once, and a training that resumes skips
-the steps the journal already has.
+Every point goes to a local `Journal` first. A thread sends it in batches and, after a failure, tries again later; what
+is left at the end is kept, and the next process that opens the same store sends it. A training that resumes skips the
+steps its journal already has.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import json
 import logging
 import os
 import queue
-import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.journal import Journal, send_kept
 from pipeline.params import Params
 from pipeline.paths import repository_root
 
@@ -28,8 +29,6 @@ RETRY_SECONDS = 30.0
 """Between two tries while the store does not answer."""
 FINISH_SECONDS = 60.0
 """How long the end of a stage waits for a store that does not answer."""
-BATCH = 1000
-"""Points in one request: MLflow's limit."""
 
 
 def tracking_uri(params: Params) -> str:
@@ -117,15 +116,8 @@ class Tracker:
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._create: dict[str, Any] = {}
         self._enabled = enabled
-        self._sent = 0
-        self._points = journal / "points.jsonl"
-        self._known: set[tuple[str, int]] = set()
-        if not enabled:
-            return
-        journal.mkdir(parents=True, exist_ok=True)
-        self._known = {(point["key"], point["step"]) for point in self._read_points()}
-        # Opened once; each line is handed to the kernel at once, so a killed process loses none.
-        self._file = self._points.open("a", buffering=1, encoding="utf-8")
+        if enabled:
+            self._points = Journal(journal / "points.jsonl")
 
     def start(
         self, *, run_id: str | None = None, name: str = "", tags: Mapping[str, str] | None = None
@@ -144,13 +136,8 @@ class Tracker:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Add a point to each metric. A (metric, step) that is already in the journal is left as it is."""
-        if not self._enabled:
-            return
-        now = int(time.time() * 1000)
-        for key, value in metrics.items():
-            if (key, step) not in self._known:
-                self._known.add((key, step))
-                self._file.write(json.dumps({"key": key, "value": value, "step": step, "time": now}) + "\n")
+        if self._enabled:
+            self._points.add(metrics, step)
 
     def log_params(self, params: Mapping[str, str]) -> None:
         """Params of the run; ones it already has stay as they are."""
@@ -209,7 +196,7 @@ class Tracker:
     def finish(self, status: str = "FINISHED") -> list[str]:
         """Send what is left, close the run with ``status`` and say what the store did not take.
 
-        Returns what is missing there, by name; points among it stay in the journal for the next start.
+        Returns what is missing there, by name; points among it are kept for the next process that opens the store.
         """
         if not self._enabled:
             return []
@@ -217,35 +204,27 @@ class Tracker:
         self._stop.set()
         self._wake.set()
         self._thread.join(FINISH_SECONDS)
-        self._file.close()
+        self._points.close()
         waiting = [*([self._failed_job] if self._failed_job else []), *self._jobs.queue]
         missing = [*self._refused, *(name for name, _ in waiting)]
-        if points := len(self._read_points()) - self._sent:
-            kept = (
-                repository_root() / ".work/unsent" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.jsonl"
-            )
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self._points, kept)
-            missing.insert(0, f"{points} points, kept in {kept}")
+        if points := self._points.waiting():
+            kept = self._points.keep(self.uri, self.run_id, status, self.experiment, self._create)
+            missing.insert(0, f"{points} points, kept in {kept} for the next start")
         if missing:
             print(f"warning: MLflow at {self.uri} did not take: {'; '.join(missing)}")
         return missing
 
-    def _read_points(self) -> list[dict[str, Any]]:
-        if not self._points.exists():
-            return []
-        lines = self._points.read_text(encoding="utf-8").split("\n")
-        # What follows the last line feed was cut off by a kill.
-        return [json.loads(line) for line in lines[:-1]]
-
     def _work(self) -> None:
         """The thread: connect, send, wait; again until `finish`."""
-        pause, deadline = SEND_SECONDS, float("inf")
+        pause, deadline, kept_sent = SEND_SECONDS, float("inf"), False
         while True:
             try:
                 self._connect()
                 self._send_jobs()
-                self._send_points()
+                self._points.send(self._client, self._run)
+                if not kept_sent:
+                    send_kept(self._client, self.uri, partial(_create_run, self._client))
+                    kept_sent = True
                 pause = SEND_SECONDS
                 if self._stop.is_set() and self._jobs.empty():
                     break
@@ -287,17 +266,7 @@ class Tracker:
                     raise
                 self.run_id = None
         if self.run_id is None:
-            experiment = client.get_experiment_by_name(self.experiment)
-            # Beside a local store the artifacts lie in the repository, wherever the stage runs.
-            local = str(repository_root() / "mlartifacts") if self.uri.startswith("sqlite:") else None
-            # Without this tag the UI opens the experiment as one of generative AI.
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            number = (
-                experiment.experiment_id
-                if experiment
-                else client.create_experiment(self.experiment, local, tags=kind)
-            )
-            self.run_id = client.create_run(number, **self._create).info.run_id
+            self.run_id = _create_run(client, self.experiment, self._create)
         assert self.run_id is not None
         (self.journal / "run_id").write_text(self.run_id)
         # CPU, memory and GPU load as MLflow's own system metrics.
@@ -321,17 +290,19 @@ class Tracker:
                 print(f"warning: MLflow refused {name}: {str(error).splitlines()[0]}")
             self._failed_job = None
 
-    def _send_points(self) -> None:
-        from mlflow.entities import Metric
-
-        points = self._read_points()
-        while self._sent < len(points):
-            batch = points[self._sent : self._sent + BATCH]
-            metrics = [Metric(point["key"], point["value"], point["time"], point["step"]) for point in batch]
-            self._client.log_batch(self._run, metrics=metrics)
-            self._sent += len(batch)
-
     @property
     def _run(self) -> str:
         assert self.run_id is not None
         return self.run_id
+
+
+def _create_run(client: Any, experiment: str, arguments: Mapping[str, Any]) -> str:
+    """A new run in an experiment, which is made where there is none; returns the run's id."""
+    known = client.get_experiment_by_name(experiment)
+    # Beside a local store the artifacts lie in the repository, wherever the stage runs.
+    local = str(repository_root() / "mlartifacts") if client.tracking_uri.startswith("sqlite:") else None
+    # Without this tag the UI opens the experiment as one of generative AI.
+    kind = {"mlflow.experimentKind": "custom_model_development"}
+    number = known.experiment_id if known else client.create_experiment(experiment, local, tags=kind)
+    run_id: str = client.create_run(number, **arguments).info.run_id
+    return run_id

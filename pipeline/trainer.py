@@ -13,7 +13,7 @@ import struct
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -35,14 +35,13 @@ from pipeline.machine import StopSignal, choose_amp, choose_device, peak_memory
 from pipeline.manifest import Manifest
 from pipeline.optim import PhaseSteps, build_optimizer
 from pipeline.params import Params
+from pipeline.progress import Progress, progress_bar
 from pipeline.streaming import open_loader
 from pipeline.tasks import build_network, measure, normalise, task_of
 from pipeline.tracking import Tracker
 
 LOG_SECONDS = 5.0
 """Between two updates of the loss beside the progress bar."""
-AT_MOST = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining} at most, {rate_fmt}{postfix}]"
-"""tqdm's own bar, where the training may end earlier."""
 STOP_STEPS = 8
 """Between two times that several processes ask one another whether a signal came."""
 
@@ -53,25 +52,6 @@ class Stopped(Exception):
     def __init__(self, received: signal.Signals) -> None:
         super().__init__(received.name)
         self.received = received
-
-
-@dataclass
-class Progress:
-    """Where a training stands: everything a resumed one needs besides its tensors."""
-
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
-    phase: int = 0
-    phase_first: int = 0
-    best: float | None = None
-    best_loss: float = 0.0
-    best_epoch: int = 0
-    best_step: int = 0
-    epochs_without_better: int = 0
-    seconds: float = 0.0
-    """That the epoch has been trained for, validation left out."""
-    curves: list[dict[str, float]] = field(default_factory=list)
 
 
 class Trainer:
@@ -131,7 +111,9 @@ class Trainer:
             tensors = self._restore()
             progress = self.progress
             self.saved_at = self.logged_at = self.counted_at = time.monotonic()
-            with self._progress_bar() as self.bar:
+            with progress_bar(
+                progress, self.settings.phases, self.loader.steps_per_epoch, self.batch_size, self.rank == 0
+            ) as self.bar:
                 while progress.phase < len(self.settings.phases):
                     self._run_phase(tensors.pop("optimizer", None))
                     progress.phase += 1
@@ -141,25 +123,6 @@ class Trainer:
                     self._validate()
         self.accelerator.wait_for_everyone()
         return Trained.model_validate_json((self.best_folder / "training.json").read_bytes())
-
-    def _progress_bar(self) -> tqdm[Any]:
-        return tqdm(
-            total=self._planned_steps() * self.batch_size,
-            initial=self.progress.step * self.batch_size,
-            unit="img",
-            unit_scale=True,
-            disable=self.rank > 0,
-            dynamic_ncols=True,
-            bar_format=AT_MOST if any(phase.patience for phase in self.settings.phases) else None,
-            mininterval=0.2 if sys.stderr.isatty() else 30.0,
-        )
-
-    def _planned_steps(self) -> int:
-        """Steps up to the end, as far as they are known: a phase with patience may end earlier."""
-        first = self.progress.phase_first
-        for phase in self.settings.phases[self.progress.phase :]:
-            first = PhaseSteps.begin(phase, first, self.loader.steps_per_epoch, self.batch_size).last
-        return first
 
     def _run_phase(self, optimizer_state: dict[str, Tensor] | None) -> None:
         progress, settings = self.progress, self.settings
@@ -295,16 +258,9 @@ class Trainer:
             name: gigabytes,
         }
         value = figures[self.task.metric]
-        # Of equal figures, as few images give, the one with the lower loss is the better.
-        rank = (value, -row["val/loss"])
-        better = progress.best is None or rank > (progress.best, -progress.best_loss)
+        better = progress.judge(value, row["val/loss"])
         if better:
-            progress.best, progress.best_loss = value, row["val/loss"]
-            progress.best_epoch, progress.best_step = progress.epoch + 1, progress.step
-            progress.epochs_without_better = 0
             self._keep_best()
-        else:
-            progress.epochs_without_better += 1
         progress.curves.append({"epoch": progress.epoch + 1, "step": progress.step, **row})
         self.tracker.log_metrics({**row, "epoch": progress.epoch + 1}, progress.step)
         if self.rank == 0:
@@ -345,15 +301,10 @@ class Trainer:
         self.saved_at = time.monotonic()
         if self.rank > 0:
             return
-        tensors = {
-            "network": self.network.state_dict(),
-            "optimizer": checkpoint.flatten_optimizer(self.optimizer.optimizer),
-            "sums": {"sums": self.sums},
-        }
-        if self.average is not None:
-            tensors["average"] = self.average.state_dict()
-        if (scaler := self.accelerator.scaler) is not None:
-            tensors["scaler"] = {key: torch.tensor(value) for key, value in scaler.state_dict().items()}
+        tensors = checkpoint.state_tensors(
+            self.network, self.optimizer.optimizer, self.average, self.accelerator.scaler
+        )
+        tensors["sums"] = {"sums": self.sums}
         try:
             self.states.save(self.progress.step, tensors, asdict(self.progress))
         except OSError as error:
@@ -366,13 +317,7 @@ class Trainer:
             return {}
         tensors, state = saved
         self.progress = Progress(**state)
-        self.network.load_state_dict(tensors["network"])
-        if self.average is not None:
-            self.average.load_state_dict(tensors["average"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(
-                {key: value.item() for key, value in tensors["scaler"].items()}
-            )
+        checkpoint.restore_network(tensors, self.network, self.average, self.accelerator.scaler)
         self.sums = tensors["sums"]["sums"].to(self.device)
         if self.rank == 0:
             print(f"going on from step {self.progress.step} (epoch {self.progress.epoch + 1})")

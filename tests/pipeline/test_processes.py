@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline import streaming
+from pipeline.loader import Batch
 from pipeline.params import Params
 from pipeline.train import train
+from pipeline.trainer import Trainer
 from tests.pipeline.toy import write_shards
 
 CURVES = Path("reports/curves.csv")
@@ -52,6 +58,69 @@ def test_two_processes_train_as_one_does(toy: Callable[..., Params]) -> None:
     one = rows()
     assert [row["step"] for row in two] == [row["step"] for row in one] == [4, 8, 12, 16]
     for ours, theirs in zip(two, one, strict=True):
+        assert ours["train/loss"] == pytest.approx(theirs["train/loss"], abs=TOLERANCE)
+
+
+def in_each_process(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every process that torchrun starts run ``code`` first."""
+    (folder / "sitecustomize.py").write_text(
+        "import os\nif 'RANK' in os.environ:\n" + textwrap.indent(code, "    ")
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+def watch_steps(folder: Path, window_bytes: int) -> None:
+    """Have `Trainer` write what each step is given, image by image, and `streaming` take small windows."""
+    step = Trainer._step
+    name = f"seen-{os.environ.get('RANK', 'one')}.csv"
+    streaming.WINDOW_BYTES = window_bytes
+
+    def watched(self: Trainer, batch: Batch, learning_rate: float) -> None:
+        with (folder / name).open("a") as file:
+            for image in batch.image:
+                digest = hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()
+                file.write(f"{self.progress.step},{digest}\n")
+        step(self, batch, learning_rate)
+
+    Trainer._step = watched  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("recipe", [[{"HorizontalFlip": {}}], [{"RandomBrightnessContrast": {"p": 1.0}}]])
+def test_two_processes_stream_and_augment_what_one_does(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: list[dict[str, Any]]
+) -> None:
+    """Three windows of a shard each: every image of every step is the same, changed in the same way."""
+    params = toy(phases=[{"optimizer": "adamw", "lr": 0.005, "epochs": 2}], augment=recipe)
+    params = params.model_copy(update={"machine": params.machine.model_copy(update={"cache": "stream"})})
+    window_bytes = 20 * 8 * 12 * 3
+    root = Path(__file__).parents[2]
+    watch = f"""
+        import sys
+        from pathlib import Path
+        sys.path.insert(0, {str(root)!r})
+        from tests.pipeline.test_processes import watch_steps
+        watch_steps(Path({str(tmp_path)!r}), {window_bytes})
+    """
+    in_each_process(textwrap.dedent(watch), tmp_path, monkeypatch)
+    process = launch(params)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    two = rows()
+    monkeypatch.setattr(
+        Trainer, "_step", Trainer._step
+    )  # put back after the test, as is the size of a window
+    monkeypatch.setattr(streaming, "WINDOW_BYTES", 0)
+    watch_steps(tmp_path, window_bytes)
+    train(params, Path("checkpoints/one"), CURVES)
+
+    one_process, *both = (
+        (tmp_path / f"seen-{name}.csv").read_text().splitlines() for name in ("one", "0", "1")
+    )
+    assert sorted(both[0] + both[1]) == sorted(one_process)
+    assert [len(seen) for seen in both] == [50, 50]  # 25 of 50 in each of two epochs
+    first_epoch = [line.split(",")[1] for line in one_process if int(line.split(",")[0]) < 4]
+    assert len(set(first_epoch)) == len(first_epoch) == 50
+    for ours, theirs in zip(two, rows(), strict=True):
         assert ours["train/loss"] == pytest.approx(theirs["train/loss"], abs=TOLERANCE)
 
 

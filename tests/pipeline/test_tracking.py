@@ -17,8 +17,10 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Metric
 
 from pipeline import tracking
+from pipeline.journal import Journal
 from pipeline.params import Params
 from pipeline.train import train
 from pipeline.trainer import Trainer
@@ -98,16 +100,20 @@ def server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         "--artifacts-destination",
         str(folder),
     ]
-    process = subprocess.Popen(command, cwd=folder, start_new_session=True, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-            break
-        except (urllib.error.URLError, OSError):
-            assert time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.2)
+    # What runs its asynchronous jobs takes as long to start as the server.
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 600
     try:
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
+                break
+            except (urllib.error.URLError, OSError):
+                assert time.monotonic() < deadline, "the server did not start"
+                time.sleep(0.2)
         yield process
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -124,15 +130,14 @@ def test_points_made_while_the_server_is_down_are_sent_when_it_is_back(
     tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mlflow.db").write_bytes(empty_store.read_bytes())
-    for name, seconds in (("SEND_SECONDS", 0.1), ("RETRY_SECONDS", 0.2), ("FINISH_SECONDS", 60.0)):
-        monkeypatch.setattr(tracking, name, seconds)
+    hurry(monkeypatch, 60.0)
     port = free_port()
     with server(tmp_path, port):
         tracker = tracking.Tracker(f"http://127.0.0.1:{port}", "toy", tmp_path / "journal")
         tracker.start(name="run")
         tracker.log_metrics({"loss": 3.0}, 1)
-        deadline = time.monotonic() + 60
-        while tracker._sent < 1 and time.monotonic() < deadline:
+        deadline = time.monotonic() + 600
+        while tracker._points.waiting() and time.monotonic() < deadline:
             time.sleep(0.05)
     started = time.monotonic()
     tracker.log_metrics({"loss": 2.0}, 2)
@@ -162,9 +167,141 @@ def test_a_store_that_never_answers_costs_no_training_and_is_named_at_the_end(
     output = capsys.readouterr().out
     assert output.count("does not answer") == 1
     (kept,) = Path(".work/unsent").iterdir()
-    assert f"points, kept in {kept.resolve()}; params; dataset; artifact manifest.json" in output
-    keys = {json.loads(line)["key"] for line in kept.read_text().splitlines()}
+    assert (
+        f"points, kept in {kept.resolve()} for the next start; params; dataset; artifact manifest.json"
+        in output
+    )
+    keys = {json.loads(line)["key"] for line in kept.read_text().splitlines()[1:]}
     assert {"train/loss", "val/top1"} <= keys
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch, finish: float) -> None:
+    for name, seconds in (("SEND_SECONDS", 0.1), ("RETRY_SECONDS", 0.2), ("FINISH_SECONDS", finish)):
+        monkeypatch.setattr(tracking, name, seconds)
+
+
+def test_points_that_were_kept_are_sent_by_the_next_start(
+    toy: Callable[..., Params],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One run that the server knows and loses in the middle, and one that it has never heard of."""
+    toy()
+    port, unsent = free_port(), Path(".work/unsent")
+    uri = f"http://127.0.0.1:{port}"
+    known = tracking.Tracker(uri, "toy", tmp_path / "known")
+    hurry(monkeypatch, 60.0)
+    with server(tmp_path, port):
+        known.start(name="known")
+        known.log_metrics({"loss": 3.0}, 1)
+        deadline = time.monotonic() + 600
+        while known._points.waiting() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    hurry(monkeypatch, 4.0)
+    known.log_metrics({"loss": 2.0}, 2)
+    known.finish("KILLED")
+    unknown = tracking.Tracker(uri, "toy", tmp_path / "unknown")
+    unknown.start(name="unknown", tags={"colour": "blue"})
+    unknown.log_metrics({"loss": 0.0}, 1)
+    unknown.finish()
+    kept = {path: path.read_bytes() for path in unsent.iterdir()}
+    assert len(kept) == 2
+    assert known.run_id is not None
+
+    hurry(monkeypatch, 60.0)
+    with server(tmp_path, port):
+        for again in range(2):
+            if again:  # as if it had been killed before it could delete the one of the known run
+                path, content = next((path, c) for path, c in kept.items() if known.run_id.encode() in c)
+                path.write_bytes(content)
+            following = tracking.Tracker(uri, "toy", tmp_path / f"following-{again}")
+            following.start(name="following")
+            assert following.finish() == []
+            assert list(unsent.iterdir()) == []
+        store = MlflowClient(uri)
+        points = store.get_metric_history(known.run_id, "loss")
+        assert [(point.step, point.value) for point in points] == [(1, 3.0), (2, 2.0)]
+        runs = store.search_runs([experiment.experiment_id for experiment in store.search_experiments()])
+        assert sorted(run.info.run_name for run in runs) == ["following", "following", "known", "unknown"]
+        assert store.get_run(known.run_id).info.status == "KILLED"
+        (made,) = [run for run in runs if run.info.run_name == "unknown"]
+        assert made.data.tags["colour"] == "blue"
+        assert made.info.status == "FINISHED"
+        assert [point.value for point in store.get_metric_history(made.info.run_id, "loss")] == [0.0]
+    output = capsys.readouterr().out
+    assert output.count("has taken 1 points of run") == 3
+
+
+def test_points_kept_for_another_store_stay(toy: Callable[..., Params], tmp_path: Path) -> None:
+    toy()
+    journal = Journal(tmp_path / "points.jsonl")
+    journal.add({"loss": 1.0}, 1)
+    kept = journal.keep("http://user:secret@elsewhere", None, "FINISHED", "toy", {})
+    assert "secret" not in kept.read_text()
+    tracker = tracking.Tracker(os.environ["MLFLOW_TRACKING_URI"], "toy", tmp_path / "journal")
+    tracker.start(name="run")
+    assert tracker.finish() == []
+    assert kept.exists()
+
+
+def test_points_of_a_run_that_was_deleted_are_refused_and_stay(
+    toy: Callable[..., Params], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy()
+    journal = Journal(tmp_path / "points.jsonl")
+    journal.add({"loss": 1.0}, 1)
+    kept = journal.keep(os.environ["MLFLOW_TRACKING_URI"], "0" * 32, "FINISHED", "toy", {})
+    tracker = tracking.Tracker(os.environ["MLFLOW_TRACKING_URI"], "toy", tmp_path / "journal")
+    tracker.start(name="run")
+    assert tracker.finish() == []
+    assert kept.exists()
+    assert "refused the points kept in" in capsys.readouterr().out
+
+
+class Store:
+    """Takes note of the points it is sent."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[str, int]] = []
+
+    def log_batch(self, _: str, metrics: list[Metric]) -> None:
+        self.points += [(metric.key, metric.step) for metric in metrics]
+
+
+def test_a_journal_sends_each_point_once_and_goes_on_behind_what_a_kill_cut_off(tmp_path: Path) -> None:
+    path, store = tmp_path / "points.jsonl", Store()
+    journal = Journal(path)
+    for step in range(2500):
+        journal.add({"loss": 0.5}, step)
+        if step == 1200:
+            journal.send(store, "run")
+    assert len(store.points) == 1201
+    assert journal.waiting() == 2500 - 1201
+    journal.send(store, "run")
+    assert store.points == [("loss", step) for step in range(2500)]
+    assert journal.waiting() == 0
+    journal.close()
+    with path.open("a") as file:
+        file.write('{"key": "lo')
+    resumed, store = Journal(path), Store()
+    resumed.add({"loss": 0.7}, 2499)  # it has that one
+    resumed.add({"loss": 0.5}, 2500)
+    resumed.send(store, "run")
+    assert store.points == [("loss", step) for step in range(2501)]
+
+
+def test_a_journal_that_is_gone_on_with_takes_its_copies_back(
+    toy: Callable[..., Params], tmp_path: Path
+) -> None:
+    toy()
+    journal, other = Journal(tmp_path / "one.jsonl"), Journal(tmp_path / "other.jsonl")
+    copies = []
+    for number, one in enumerate((journal, other)):
+        one.add({"loss": 1.0}, number)
+        copies.append(one.keep("http://store", None, "FINISHED", f"toy {number}", {}))
+    Journal(tmp_path / "one.jsonl")
+    assert [copy.exists() for copy in copies] == [False, True]
 
 
 def test_what_the_store_refuses_is_named_once_and_not_tried_again(

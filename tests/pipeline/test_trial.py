@@ -19,7 +19,7 @@ from pipeline.params import Params, configuration_hash
 from pipeline.paths import shards_folder
 from pipeline.train import train
 from pipeline.trial import Trial, largest, settle_batch_size
-from tests.pipeline.test_processes import launch, rows
+from tests.pipeline.test_processes import in_each_process, launch, rows
 
 KEPT = Path(".work/batch_size")
 
@@ -136,8 +136,7 @@ def test_two_processes_take_the_smaller_of_what_fits(
 ) -> None:
     """The second process has memory for 5 images, the first for 11."""
     params = toy(batch_size="auto", phases=[{"optimizer": "adamw", "epochs": 1}])
-    (tmp_path / "sitecustomize.py").write_text(SMALLER_ON_THE_SECOND)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    in_each_process(SMALLER_ON_THE_SECOND, tmp_path, monkeypatch)
     process = launch(params)
     output: Any = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
@@ -146,15 +145,10 @@ def test_two_processes_take_the_smaller_of_what_fits(
 
 
 SMALLER_ON_THE_SECOND = """
-import os
+import types
+from pipeline import trial
 
-if "RANK" in os.environ:
-    from pipeline.trial import Trial
-
-    Trial.kept_bytes = lambda self: 1.0
-    import types
-    from pipeline import trial
-
-    free = 4 * 2 * (11 if os.environ["RANK"] == "0" else 5)
-    trial.psutil = types.SimpleNamespace(virtual_memory=lambda: types.SimpleNamespace(available=free))
+free = 4 * 2 * (11 if os.environ["RANK"] == "0" else 5)
+trial.Trial.kept_bytes = lambda self: 1.0
+trial.psutil = types.SimpleNamespace(virtual_memory=lambda: types.SimpleNamespace(available=free))
 """
