@@ -318,7 +318,8 @@ class Trainer:
         tensors, state = saved
         self.progress = Progress(**state)
         checkpoint.restore_network(tensors, self.network, self.average, self.accelerator.scaler)
-        self.sums = tensors["sums"]["sums"].to(self.device)
+        if self.rank == 0:  # the first process's own part; what the others had summed up is not saved
+            self.sums = tensors["sums"]["sums"].to(self.device)
         if self.rank == 0:
             print(f"going on from step {self.progress.step} (epoch {self.progress.epoch + 1})")
         return tensors
