@@ -38,7 +38,7 @@ QUIET = (
     "--disable-sync",
     "--hide-scrollbars",
 )
-START_SECONDS = 120
+START_SECONDS = 300
 """How long the MLflow UI may take to answer."""
 MLFLOW_WIDTH = 1112
 """Pixels of a window of 1500 that are not the assistant's panel."""

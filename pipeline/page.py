@@ -62,7 +62,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     cells = [[escape(str(cell)) for cell in row] for row in rows]
     numeric = [
         bool(cells)
-        and all(re.fullmatch(r"[-+−]?[\d,. ]*\d[\d,. ]*( ?[%MGKs†‡]| \([\d,.]+\))?|–|", row[i]) for row in cells)
+        and all(
+            re.fullmatch(r"[-+−]?[\d,. ]*\d[\d,. ]*( ?[%MGKs†‡]| \([\d,.]+\))?|–|", row[i]) for row in cells
+        )
         for i in range(len(header))
     ]
     lines = [
