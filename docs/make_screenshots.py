@@ -21,7 +21,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline import tracking
+from pipeline import tracking, view
 from pipeline.errors import UserError
 from pipeline.params import load_params
 from pipeline.runs import client, list_runs
@@ -38,7 +38,7 @@ QUIET = (
     "--disable-sync",
     "--hide-scrollbars",
 )
-START_SECONDS = 120
+START_SECONDS = 300
 """How long the MLflow UI may take to answer."""
 MLFLOW_WIDTH = 1112
 """Pixels of a window of 1500 that are not the assistant's panel."""
@@ -81,11 +81,15 @@ def pages(store: str) -> dict[str, str]:
     newest = finished[0]
     number = client(store).get_experiment_by_name(newest.data).experiment_id
     experiment = f"experiments/{number}"
+    training = "workflowType=machine_learning"
     alike = [run.id for run in finished if run.data == newest.data][:3]
-    found = {"mlflow-runs": f"{experiment}/runs", "mlflow-run": f"{experiment}/runs/{newest.id}"}
+    found = {
+        "mlflow-runs": f"{experiment}/runs?{training}&viewStateShareKey={view.NAME}",
+        "mlflow-run": f"{experiment}/runs/{newest.id}?{training}",
+    }
     if len(alike) > 1:
         both = f"runs={json.dumps(alike)}&experiments={json.dumps([number])}"
-        found["mlflow-compare"] = f"compare-runs?{both}"
+        found["mlflow-compare"] = f"compare-runs?{both}&{training}"
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipeline.page import escape, table
-from pipeline.paper import FIGURES, Comparison, compare, figure, tables
+from pipeline.paper import FIGURES, Comparison, compare, figure, image_size, tables
 from pipeline.runs import Run
 from wavemix import paper_rows
 
@@ -35,7 +35,10 @@ def beside_paper(runs: Sequence[Run] | None) -> str:
         )
     header = ["tables", "row", "", "paper", "ours", "difference", "parameters", "what differs"]
     text = table(header, (_comparison(entry) for entry in found))
-    text += "\n### What it costs, beside the paper\n\n" + resources(found)
+    # What a network costs depends on the images' size.
+    like = [entry for entry in found if image_size(entry.run) in (None, entry.row.image_size)]
+    if like:
+        text += "\n### What it costs, beside the paper\n\n" + resources(like)
     notes = [f"- {escape(entry.row.name)}: {escape(note)}" for entry in found for note in entry.row.notes]
     return text + ("\n" + "\n".join(notes) + "\n" if notes else "")
 

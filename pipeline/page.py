@@ -30,6 +30,8 @@ th { background: var(--soft); white-space: nowrap }
 code { background: var(--soft); padding: .1em .3em; border-radius: 4px; font-size: .9em }
 pre { background: var(--soft); padding: .8rem; overflow-x: auto; border-radius: 6px }
 pre code { padding: 0 }
+td[style*="right"] { white-space: nowrap }
+td:last-child:nth-child(n+5) { min-width: 14rem }
 td:nth-child(2):last-child { overflow-wrap: anywhere }
 @media (max-width: 40rem) { p:has(> img) { overflow-x: auto } p > img { max-width: 40rem } }
 blockquote { margin: .8rem 0; padding: .1rem 1rem; border-left: 4px solid #d55e00; background: var(--soft) }
@@ -60,7 +62,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     cells = [[escape(str(cell)) for cell in row] for row in rows]
     numeric = [
         bool(cells)
-        and all(re.fullmatch(r"[-+−]?[\d,. ]*\d[\d,. ]*( ?[%MGKs†‡])?|–|", row[i]) for row in cells)
+        and all(
+            re.fullmatch(r"[-+−]?[\d,. ]*\d[\d,. ]*( ?[%MGKs†‡]| \([\d,.]+\))?|–|", row[i]) for row in cells
+        )
         for i in range(len(header))
     ]
     lines = [

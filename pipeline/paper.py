@@ -184,14 +184,21 @@ def compare(rows: Iterable[PaperRow], runs: Iterable[Run]) -> list[Comparison]:
     return list(best.values())
 
 
+def image_size(run: Run) -> tuple[int, int] | None:
+    """Height and width of the images that ``run`` was trained on, where it says so."""
+    if "dataset.sizes" not in run.params:
+        return None
+    chosen = run.params.get("train.size", "None")
+    height, width = json.loads(run.params["dataset.sizes"])[0] if chosen == "None" else json.loads(chosen)
+    return height, width
+
+
 def setting_differences(row: PaperRow, run: Run) -> list[str]:
     """What a run does otherwise than the paper, as far as the paper says (section 4.3)."""
     found = []
-    if "dataset.sizes" in run.params:
-        chosen = run.params.get("train.size", "None")
-        pixels = json.loads(run.params["dataset.sizes"])[0] if chosen == "None" else json.loads(chosen)
-        if pixels != list(row.image_size):
-            found.append(f"{pixels[0]}x{pixels[1]} images, not {row.image_size[0]}x{row.image_size[1]}")
+    size = image_size(run)
+    if size is not None and size != row.image_size:
+        found.append(f"{size[0]}x{size[1]} images, not {row.image_size[0]}x{row.image_size[1]}")
     optimizers = [run.params.get(f"train.phases.{i}.optimizer") for i in range(2)]
     if optimizers != ["adamw", "sgd"]:
         found.append(f"optimiser {' then '.join(name for name in optimizers if name)}, not adamw then sgd")
