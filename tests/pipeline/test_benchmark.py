@@ -62,7 +62,7 @@ def test_a_card_too_small_for_64_images_is_extrapolated_from(
     def peak_bytes(_: Trial, batch: int) -> int:
         """Of a card of which 24 images a step fill 9 GB, and a step takes 1 GB whatever the batch."""
         if batch > 24:
-            raise torch.OutOfMemoryError
+            raise torch.OutOfMemoryError("CUDA out of memory.")
         return round(1e9 + batch * 8e9 / 24)
 
     params = experiment("classification", splits={"train": 70, "val": 6})

@@ -60,7 +60,7 @@ def scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Par
 
     def make(geometry: str = "squash") -> Params:
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(evaluate_module, "_log", lambda *_: None)
+        monkeypatch.setattr(evaluate_module, "log", lambda *_: None)
         Path("dvc.yaml").touch()
         root = tmp_path / "data/raw/toy"
         write_scenes(root)

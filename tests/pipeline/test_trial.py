@@ -128,7 +128,7 @@ def test_a_training_uses_logs_and_keeps_the_size(
     assert trained.run_id is not None
     run = store.get_run(trained.run_id)
     assert run.data.params["train.batch_size"] == "16"
-    assert run.info.run_name.startswith("8/2 deconvolution, bs16")
+    assert run.info.run_name.startswith("8/2, bs16")
 
 
 def test_two_processes_take_the_smaller_of_what_fits(
