@@ -137,6 +137,8 @@ def _tags(trainer: Trainer, data: Data, parent_id: str | None) -> dict[str, str]
 def _log_inputs(tracker: tracking.Tracker, params: Params, data: Data, trainer: Trainer) -> None:
     manifest = data.manifest
     chosen = params.model_dump(mode="json", include={"data", "model", "train"})
+    # What `null` became: the rows of the paper are found by it.
+    chosen["model"]["stem_stride"] = trainer.network.config.stem_stride
     tracker.log_params(tracking.flatten({**chosen, "dataset": params.dataset.model_dump(mode="json")}))
     parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
     tracker.log_metrics({"parameters": parameters}, 0)

@@ -39,6 +39,7 @@ def test_a_run_tells_what_was_done(toy: Callable[..., Params]) -> None:
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "8/2, bs16, seed 0"
     assert run.data.params["model.dim"] == "8"
+    assert run.data.params["model.stem_stride"] == "1"  # not None: it is compared with the paper's rows
     assert run.data.params["train.phases.0.optimizer"] == "adamw"
     assert {"amp", "device", "data.hash", "git.commit", "torch"} <= run.data.tags.keys()
     points = client().get_metric_history(trained.run_id, "val/top1")
