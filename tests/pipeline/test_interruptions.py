@@ -45,9 +45,9 @@ def stage(name: str, **kwargs: Any) -> subprocess.Popen[bytes]:
     )
 
 
-def large(workshop: Workshop) -> None:
+def large(workshop: Workshop, train: int = 96) -> None:
     """Enough raw bytes that worker processes are worth it."""
-    for split, count in (("train", 96), ("val", 16)):
+    for split, count in (("train", train), ("val", 16)):
         for i in range(count):
             workshop.write(f"{split}/{'abcd'[i % 4]}/{i}.png", png(noise(170, 200, seed=i)))
 
@@ -64,7 +64,7 @@ def records() -> list[Path]:
 
 
 def test_ctrl_c_ends_with_130_and_loses_nothing(workshop: Workshop) -> None:
-    large(workshop)
+    large(workshop, train=480)  # still at work when the signal comes
     write_params(workshop, workers=2)
     assert stage("fingerprint").wait() == 0
     process = stage("prepare", start_new_session=True)
