@@ -53,8 +53,8 @@ def train(params: Params, out: Path, curves: Path) -> Trained:
         SystemExit: a signal came (128 + its number); the state is saved.
     """
     folder = shards_folder(params.data, params.size)
-    digest = hashlib.sha256((folder / FILE_NAME).read_bytes()).hexdigest()
-    data = Data(folder, read_manifest(folder), digest)
+    manifest = read_manifest(folder)
+    data = Data(folder, manifest, hashlib.sha256((folder / FILE_NAME).read_bytes()).hexdigest())
     each = _each_repeat(params)
     works = [_work(one, data) for one in each]
     parent = _open_parent(params, data) if params.train.repeats > 1 else None

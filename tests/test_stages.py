@@ -1,0 +1,24 @@
+"""Each stage by itself, before those that it needs."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", ["prepare", "train", "evaluate", "benchmark", "report", "verify"])
+def test_says_what_is_missing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [name, *(["digits"] if name in ("prepare", "verify") else [])])
+    with pytest.raises(UserError, match="; run `uv run dvc repro`"):
+        importlib.import_module(f"stages.{name}").main()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["params.yaml"]
