@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,13 @@ from pipeline.trainer import Trainer
 
 Shares = defaultdict[str, float]
 """Seconds of each part."""
+
+
+class Epoch(NamedTuple):
+    rate: float
+    """Images per second."""
+    beside: float
+    """Share of the processor's time that went to other threads than the loop's; with a GPU, gradients are among it."""
 
 
 def main() -> None:
@@ -60,11 +67,14 @@ def main() -> None:
         rates: dict[str, list[float]] = {"plain PyTorch": [], "ours": [], "ours, with MLflow": []}
         _our_loop(params, manifest, folder, "warm", store)  # imports MLflow and makes its tables
         opened: list[float] = []
+        beside: dict[str, list[float]] = defaultdict(list)
         for number in range(options.rounds):
             rates["plain PyTorch"].append(_plain_loop(params, manifest, samples))
-            rates["ours"].append(_our_loop(params, manifest, folder, f"rate-{number}"))
+            alone = _our_loop(params, manifest, folder, f"alone-{number}")
             tracked = _our_loop(params, manifest, folder, f"tracked-{number}", store, opened=opened)
-            rates["ours, with MLflow"].append(tracked)
+            for title, epoch in (("ours", alone), ("ours, with MLflow", tracked)):
+                rates[title].append(epoch.rate)
+                beside[title].append(epoch.beside)
         _our_loop(params, manifest, folder, "shares", shares=shares)
     print(f"{options.dim}/{options.depth} {options.expansion}, {options.size}x{options.size}", end=", ")
     print(
@@ -77,7 +87,11 @@ def main() -> None:
     for one, other in (("ours", "plain PyTorch"), ("ours, with MLflow", "ours")):
         ratios = [a / b for a, b in zip(rates[one], rates[other], strict=True)]
         print(f"{one} / {other}: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
-    print(f"opening and closing a run: {statistics.median(opened):.2f} s\n")
+    print(f"opening and closing a run: {statistics.median(opened):.2f} s")
+    for title, values in beside.items():
+        spread = f"{statistics.median(values):.2%} ({min(values):.2%} to {max(values):.2%})"
+        print(f"the processor's time in threads beside the loop's, {title}: {spread}")
+    print()
     print("| part of an epoch of ours | share |\n|---|---|")
     for part, seconds in sorted(shares.items(), key=lambda item: -item[1]):
         print(f"| {part} | {seconds / sum(shares.values()):.2%} |")
@@ -137,8 +151,8 @@ def _our_loop(
     store: str | None = None,
     shares: Shares | None = None,
     opened: list[float] | None = None,
-) -> float:
-    """Images per second of one epoch, tracked in ``store``.
+) -> Epoch:
+    """One epoch, tracked in ``store``.
 
     ``opened`` takes the seconds of opening and closing the run; ``shares`` takes the seconds of the parts of the epoch,
     which costs some by itself.
@@ -148,9 +162,11 @@ def _our_loop(
     stamps = [_now(trainer.device)]
     tracker.start(name=name)
     stamps.append(_now(trainer.device))
+    used = [(time.process_time(), time.thread_time())]
     validate = trainer._validate
 
     def stamped() -> None:
+        used.append((time.process_time(), time.thread_time()))
         stamps.append(_now(trainer.device))
         validate()
         stamps.append(_now(trainer.device))
@@ -167,7 +183,8 @@ def _our_loop(
     seconds = stamps[2] - stamps[1]
     if shares is not None:
         shares["the rest of the step"] = seconds - sum(shares.values())
-    return manifest.split("train").samples / seconds
+    process, loop = (after - before for before, after in zip(*used[:2], strict=True))
+    return Epoch(manifest.split("train").samples / seconds, 1 - loop / process)
 
 
 def _watch(trainer: Trainer, shares: Shares) -> None:
