@@ -189,7 +189,8 @@ def _setting(experiment: Experiment) -> str:
         ("model", _pairs(params.model.model_dump(exclude_defaults=True))),
         ("parameters", f"{trained.parameters:,}"),
         *((f"phase {i + 1}", _phase(phase)) for i, phase in enumerate(params.train.phases)),
-        ("training", _pairs(params.train.model_dump(exclude_defaults=True, exclude={"phases"}))),
+        ("batch size", _batch_size(experiment)),
+        ("training", _pairs(params.train.model_dump(exclude_defaults=True, exclude={"phases", "batch_size"}))),
         ("best epoch", f"{trained.epoch} of {int(experiment.curves[-1]['epoch'])}, by {trained.metric}"),
         ("run", trained.run_id or "not in the store"),
     ]
@@ -208,6 +209,13 @@ def _setting(experiment: Experiment) -> str:
             if key in run.tags
         ]
     return table(["", "setting"], [row for row in rows if row[1]])
+
+
+def _batch_size(experiment: Experiment) -> str:
+    """With `auto`, the one that was found: only the run has it."""
+    asked = str(experiment.params.train.batch_size)
+    logged = experiment.run.params.get("train.batch_size", asked) if experiment.run else asked
+    return logged if logged == asked else f"{logged} ({asked})"
 
 
 def _phase(phase: Phase) -> str:

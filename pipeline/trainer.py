@@ -267,7 +267,7 @@ class Trainer:
             tqdm.write(
                 f"epoch {progress.epoch + 1:3d}  train/loss {row['train/loss']:.4f}  val/loss {row['val/loss']:.4f}  "
                 f"val/{self.task.metric} {value:.4f}{' *' if better else '  '}  "
-                f"{row['train/images_per_second']:,.0f} img/s",
+                f"{row['train/images_per_second']:,.1f} img/s",
                 file=sys.stderr,
             )
         self.sums = torch.zeros_like(self.sums)

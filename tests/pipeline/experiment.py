@@ -95,6 +95,7 @@ def make_experiment(folder: Path, task: str, *, run: bool, splits: dict[str, int
     if run:
         tracker = Tracker(tracking_uri(params), "toy", folder / "journal")
         tracker.start(name="toy run")
+        tracker.log_params({"train.batch_size": str(params.train.batch_size)})
         tracker.log_metrics({"epoch": 2, "parameters": 1234}, 2)
         tracker.finish()
         run_id = tracker.run_id

@@ -24,7 +24,9 @@ def test_one_run_from_training_to_report(experiment: Callable[..., Params], tmp_
     """The whole way through a real store: figures, files, model and page are in the run that trained."""
     params = experiment("classification", run=True)
     trained, measured = evaluate(params, CHECKPOINT, REPORTS)
-    page = make_report(params, CHECKPOINT, REPORTS).read_text()
+    found = params.train.model_copy(update={"batch_size": "auto"})
+    page = make_report(params.model_copy(update={"train": found}), CHECKPOINT, REPORTS).read_text()
+    assert "4 (auto)" in page
     top1 = f"{100 * measured.figures['top1']:.2f} %"
     assert f"<strong>{top1} top-1</strong> on 10 test images" in page
     assert "toy run (this one)" in page
