@@ -190,7 +190,10 @@ def _setting(experiment: Experiment) -> str:
         ("parameters", f"{trained.parameters:,}"),
         *((f"phase {i + 1}", _phase(phase)) for i, phase in enumerate(params.train.phases)),
         ("batch size", _batch_size(experiment)),
-        ("training", _pairs(params.train.model_dump(exclude_defaults=True, exclude={"phases", "batch_size"}))),
+        (
+            "training",
+            _pairs(params.train.model_dump(exclude_defaults=True, exclude={"phases", "batch_size"})),
+        ),
         ("best epoch", f"{trained.epoch} of {int(experiment.curves[-1]['epoch'])}, by {trained.metric}"),
         ("run", trained.run_id or "not in the store"),
     ]
