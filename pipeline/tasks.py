@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import wavemix
 from pipeline import losses
@@ -88,6 +88,19 @@ def build_network(params: Params, manifest: Manifest) -> wavemix.WaveMixLite:
     except ValueError as error:
         raise UserError(f"params.yaml: model: {error}") from None
     return wavemix.build_model(config)
+
+
+def place(network: wavemix.WaveMixLite, device: torch.device) -> wavemix.WaveMixLite:
+    """``network`` itself, on ``device`` and channels last, as it trains fastest.
+
+    1x1 kernels, the same bytes in both formats, keep plain strides: their gradients have those, and
+    DistributedDataParallel would copy gradients of other strides at every step, with a warning.
+    """
+    network.to(device).to(memory_format=torch.channels_last)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
+            module.to(memory_format=torch.contiguous_format)
+    return network
 
 
 def _stem_stride(params: Params, manifest: Manifest) -> int:

@@ -37,7 +37,7 @@ from pipeline.optim import PhaseSteps, build_optimizer
 from pipeline.params import Params
 from pipeline.progress import Progress, progress_bar
 from pipeline.streaming import open_loader
-from pipeline.tasks import build_network, measure, normalise, task_of
+from pipeline.tasks import build_network, measure, normalise, place, task_of
 from pipeline.tracking import Tracker
 
 LOG_SECONDS = 5.0
@@ -69,7 +69,7 @@ class Trainer:
         self.task = task_of(manifest)
         self.loss = self.task.loss(self.settings)
         torch.manual_seed(self.settings.seed)
-        self.network = build_network(params, manifest).to(self.device).to(memory_format=torch.channels_last)
+        self.network = place(build_network(params, manifest), self.device)
         manifest.split("val")
         self.loader = open_loader(params, manifest, folder, self.device, self.rank, self.world_size)
         if self.world_size > 1 and self.device.type == "cuda":

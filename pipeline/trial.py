@@ -19,7 +19,7 @@ from pipeline.loader import split_bytes
 from pipeline.machine import choose_amp, choose_device
 from pipeline.manifest import Manifest
 from pipeline.params import Params
-from pipeline.tasks import build_network, normalise, task_of
+from pipeline.tasks import build_network, normalise, place, task_of
 from wavemix.measure import saved_bytes
 
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -41,7 +41,7 @@ class Trial:
         self.manifest, self.device, self.amp = manifest, device, AMP_TYPES.get(amp)
         self.task = task_of(manifest)
         self.loss = self.task.loss(params.train)
-        self.network = build_network(params, manifest).to(device).to(memory_format=torch.channels_last)
+        self.network = place(build_network(params, manifest), device)
         self.optimizer = torch.optim.AdamW(self.network.parameters())
 
     def images(self, batch: int) -> Tensor:
