@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,9 @@ def test_ctrl_c_ends_with_130_and_loses_nothing(workshop: Workshop) -> None:
     large(workshop, train=480)  # still at work when the signal comes
     write_params(workshop, workers=2)
     assert stage("fingerprint").wait() == 0
-    process = stage("prepare", start_new_session=True)
+    # A shell that starts the tests in the background has them ignore Ctrl-C, and they what they start.
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = stage("prepare", start_new_session=True, preexec_fn=heeding)
     wait_for(lambda: len(records()) >= 2)
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=30)
