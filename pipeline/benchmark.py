@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.loader import Batch, evaluation_batches
+from pipeline.loader import Batch, evaluation_batches, one_ahead
 from pipeline.machine import choose_amp, choose_device, device_name
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.page import table
@@ -193,7 +193,7 @@ class Bench:
         loader = open_loader(
             params.model_copy(update={"train": settings}), self.manifest, folder, self.device, 0, 1
         )
-        training = (batch for epoch in count() for batch in loader.epoch(epoch))
+        training = one_ahead((batch for epoch in count() for batch in loader.epoch(epoch)), self.device)
         testing = (
             batch for _ in count() for batch in evaluation_batches(folder, self.manifest, "val", self.batch)
         )

@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.errors import UserError
+from pipeline.machine import upload
 from pipeline.manifest import Manifest, Shard
 from pipeline.plan import Plan, rank_slice
 from pipeline.storage import Storage
@@ -247,7 +248,7 @@ class MemoryLoader(Loader):
 
     def _take(self, epoch: int, first_batch: int) -> Iterator[tuple[Tensor, Batch]]:
         for indices in self.plan.batches(epoch, first_batch):
-            yield indices, self.samples.take(indices.to(self.samples.images.device))
+            yield indices, self.samples.take(upload(indices, self.samples.images.device))
 
 
 def ahead(items: Iterator[Item], work: Callable[[Item], Result], threads: int) -> Iterator[Result]:
@@ -259,6 +260,34 @@ def ahead(items: Iterator[Item], work: Callable[[Item], Result], threads: int) -
             pending.extend(pool.submit(work, item) for item in islice(items, 1))
             yield result
             del result
+
+
+def one_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """``batches`` on ``device``; what comes from the host travels to a GPU while the batch before is worked on."""
+    if device.type != "cuda":
+        yield from batches
+        return
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    sent: deque[tuple[Batch, torch.cuda.Event]] = deque()
+    for batch in batches:
+        if batch.image.is_cuda:
+            yield batch
+            continue
+        with torch.cuda.stream(stream):
+            sent.append((Batch(*(upload(part, device) for part in batch)), stream.record_event()))
+        if len(sent) > 1:
+            yield _arrived(*sent.popleft(), device)
+    for batch, event in sent:
+        yield _arrived(batch, event, device)
+
+
+def _arrived(batch: Batch, event: torch.cuda.Event, device: torch.device) -> Batch:
+    """``batch`` for the work that is queued from now on: it waits for the copy, the host does not."""
+    current = torch.cuda.current_stream(device)
+    current.wait_event(event)
+    for part in batch:
+        part.record_stream(current)
+    return batch
 
 
 def evaluation_batches(

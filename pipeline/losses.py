@@ -39,5 +39,6 @@ def focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
 def count(target: Tensor) -> Tensor:
     """How many targets have a loss, a scalar: images (B,), or pixels (B, H, W) that are not 255 = ignored."""
     if target.ndim == 1:
-        return torch.tensor(len(target), device=target.device)
+        # `torch.tensor` would copy the number from the host, and wait for a GPU.
+        return torch.full((), len(target), device=target.device)
     return (target != IGNORE).sum()

@@ -10,6 +10,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 import torch
+from torch import Tensor
 
 from pipeline.errors import UserError
 
@@ -66,6 +67,13 @@ def peak_memory(device: torch.device) -> tuple[str, float]:
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return "system/peak_memory_gb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """``tensor`` on ``device``; from the host to a GPU the copy is only queued, as page-locked memory allows."""
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def device_name(device: torch.device) -> str:

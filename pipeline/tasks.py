@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -114,9 +115,18 @@ def normalise(image: Tensor, mean: list[float], std: list[float]) -> Tensor:
 
     ``mean`` and ``std`` are per channel, of pixels scaled to [0, 1].
     """
-    scale = torch.tensor([1 / (255 * s) for s in std], device=image.device)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=image.device)
+    shift, scale = _shift_and_scale(tuple(mean), tuple(std), image.device)
     return torch.addcmul(shift, image.float(), scale).permute(0, 3, 1, 2)
+
+
+@lru_cache
+def _shift_and_scale(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """What `normalise` adds and multiplies by, copied to the device once: a step must not wait for it."""
+    with torch.inference_mode(False):  # what is made in that mode could not be trained with
+        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device)
+        return shift, torch.tensor([1 / (255 * s) for s in std], device=device)
 
 
 @torch.no_grad()

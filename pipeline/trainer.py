@@ -30,7 +30,7 @@ import wavemix
 from pipeline import checkpoint, losses
 from pipeline.checkpoint import StateFolder, Trained
 from pipeline.errors import UserError
-from pipeline.loader import Batch, evaluation_batches
+from pipeline.loader import Batch, evaluation_batches, one_ahead
 from pipeline.machine import StopSignal, choose_amp, choose_device, peak_memory
 from pipeline.manifest import Manifest
 from pipeline.optim import PhaseSteps, build_optimizer
@@ -150,7 +150,7 @@ class Trainer:
                 return
             self.model.train()
             self.counted_at = time.monotonic()
-            for batch in self.loader.epoch(progress.epoch, progress.batch):
+            for batch in one_ahead(self.loader.epoch(progress.epoch, progress.batch), self.device):
                 self._step(batch, span.learning_rate(progress.step))
                 progress.step += 1
                 progress.batch += 1
@@ -163,8 +163,7 @@ class Trainer:
         torch.manual_seed(step_seed(self.settings.seed, self.rank, self.progress.step))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        target = batch.target.to(self.device, non_blocking=True).long()
-        image = batch.image.to(self.device, non_blocking=True)
+        image, target = batch.image, batch.target.long()
         count = losses.count(target).float()
         # Gradients are averaged over processes, so each rank's part of the mean is scaled up by their number.
         scale = self.world_size / self.accelerator.reduce(count, reduction="sum").clamp(min=1)

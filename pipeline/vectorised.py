@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.loader import Batch
+from pipeline.machine import upload
 from pipeline.manifest import IGNORE
 
 Draw = Callable[[int], Tensor]
@@ -47,7 +48,7 @@ class OnDevice:
     def __call__(self, batch: Batch, epoch: int, indices: Tensor) -> Batch:
         masks = batch.target.ndim > 1
         planes = [batch.image, batch.target[..., None]] if masks else [batch.image]
-        numbers = indices.to(batch.image.device)
+        numbers = upload(indices, batch.image.device)
         for position, (name, arguments) in enumerate(self._steps):
 
             def draw(number: int, position: int = position) -> Tensor:
