@@ -141,6 +141,10 @@ def curves(panels: Mapping[str, Mapping[str, Curve]], x_label: str = "epoch") ->
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         if "rate" in title.lower():
             axes.set_yscale("log")
+        elif any(word in title.lower() for word in ("memory", "per second")):
+            axes.dataLim.update_from_data_y([0], ignore=False)  # else a hair's breadth looks like a cliff
+            axes.autoscale_view()
+            axes.set_ylim(bottom=0)
         if len(lines) > 1:
             axes.legend()
     for axes in grid[len(shown) :]:
