@@ -1,13 +1,12 @@
 """Take the README's pictures: ``uv run python docs/make_screenshots.py``, with chromium and a run in the store.
 
-Starts the MLflow UI on a free local port for as long as it takes. Writes to ``docs/``: the table of runs, one run,
-two runs compared, and the report on a desktop, a phone and in the dark.
+Starts the MLflow UI on a free local port for as long as it takes. Writes to ``docs/``: the table of runs,
+their charts, one run, and the report on a desktop, a phone and in the dark.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import socket
 import subprocess
@@ -82,15 +81,12 @@ def pages(store: str) -> dict[str, str]:
     number = client(store).get_experiment_by_name(newest.data).experiment_id
     experiment = f"experiments/{number}"
     training = "workflowType=machine_learning"
-    alike = [run.id for run in finished if run.data == newest.data][:3]
-    found = {
-        "mlflow-runs": f"{experiment}/runs?{training}&viewStateShareKey={view.NAME}",
+    runs = f"{experiment}/runs?{training}&viewStateShareKey={view.NAME}"
+    return {
+        "mlflow-runs": runs,
+        "mlflow-charts": f"{runs}&compareRunsMode=CHART",
         "mlflow-run": f"{experiment}/runs/{newest.id}?{training}",
     }
-    if len(alike) > 1:
-        both = f"runs={json.dumps(alike)}&experiments={json.dumps([number])}"
-        found["mlflow-compare"] = f"compare-runs?{both}&{training}"
-    return found
 
 
 @contextmanager
@@ -126,7 +122,10 @@ def served(store: str) -> Iterator[str]:
         yield url
     finally:
         server.terminate()
-        server.wait(20)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
 
 
 def take(url: str, path: Path, size: tuple[int, int], *, dark: bool = False, crop: int | None = None) -> None:
@@ -138,7 +137,7 @@ def take(url: str, path: Path, size: tuple[int, int], *, dark: bool = False, cro
         options = [
             f"--user-data-dir={profile}",
             f"--window-size={size[0]},{size[1]}",
-            "--virtual-time-budget=30000",
+            "--virtual-time-budget=60000",
             f"--screenshot={path.resolve()}",
             *(["--blink-settings=preferredColorScheme=0"] if dark else []),
         ]

@@ -141,7 +141,7 @@ def log(
         rows = zip(trained.class_names, chosen.metrics.per_class(), strict=True)
         per_class = {f"class_{figure}/{_metric_name(name)}": getattr(row, figure) for name, row in rows}
         logged |= {name: value for name, value in per_class.items() if math.isfinite(value)}
-    tracker.log_metrics(logged, trained.step)
+    tracker.log_metrics(logged)
     tracker.submit("description", partial(_describe, trained=trained, measured=measured))
     for path in (out / "metrics.json", out / "per_class.csv", out / "confusion.csv", out / "evaluate"):
         tracker.log_artifact(path, "evaluate")
@@ -183,7 +183,7 @@ def _note(trained: Trained, measured: Mapping[str, Measured], runs: str) -> str:
         f"best epoch {trained.epoch} by {trained.metric}.\n\n"
         f"[The report]({artifacts}/report.html), [predictions]({artifacts}/evaluate/predictions.png), "
         f"[mistakes]({artifacts}/evaluate/mistakes.png), [the network]({artifacts}/checkpoint); "
-        f"[all runs side by side]({runs}?viewStateShareKey={view.NAME})."
+        f"[all runs side by side]({runs}?viewStateShareKey={view.NAME}&compareRunsMode=CHART)."
     )
 
 

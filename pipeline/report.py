@@ -285,7 +285,7 @@ def _log(experiment: Experiment, reports: Path) -> None:
     tracker.start(run_id=trained.run_id, name=tracking.run_name(params))
     costs = experiment.cost["figures"].items()
     measured = {f"cost/{name}": cost["value"] for name, cost in costs if name != "parameters"}
-    tracker.log_metrics(measured, trained.step)
+    tracker.log_metrics(measured)
     extrapolated = ", ".join(name for name, cost in costs if cost["how"].startswith("extrapolated"))
     tracker.set_tags(
         {"cost.device": experiment.cost["where"]["device"], "cost.extrapolated": extrapolated or "nothing"}

@@ -134,8 +134,12 @@ class Tracker:
         while self._client is None and not self._warned and time.monotonic() < deadline:
             time.sleep(0.02)
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Add a point to each metric. A (metric, step) that is already in the journal is left as it is."""
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Add a point to each metric. A (metric, step) that is already in the journal is left as it is.
+
+        Figures of which a run has one go without a step: MLflow draws them as bars, one for each run, and what has a
+        later step as curves.
+        """
         if self._enabled:
             self._points.add(metrics, step)
 

@@ -141,7 +141,7 @@ def _log_inputs(tracker: tracking.Tracker, params: Params, data: Data, trainer: 
     chosen["model"]["stem_stride"] = trainer.network.config.stem_stride
     tracker.log_params(tracking.flatten({**chosen, "dataset": params.dataset.model_dump(mode="json")}))
     parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
-    tracker.log_metrics({"parameters": parameters}, 0)
+    tracker.log_metrics({"parameters": parameters})
     tracker.log_dataset(params.data, data.digest, str(data.folder), "train")
     tracker.log_artifact(data.folder / FILE_NAME, "data")
     tracker.log_artifact(Path("params.yaml"))
@@ -168,7 +168,7 @@ def _close_parent(tracker: tracking.Tracker, trained: list[Trained]) -> None:
     values = [one.value for one in trained]
     mean, deviation = statistics.mean(values), statistics.stdev(values)
     name = trained[0].metric
-    tracker.log_metrics({f"{name}/best": max(values), f"{name}/mean": mean, f"{name}/std": deviation}, 0)
+    tracker.log_metrics({f"{name}/best": max(values), f"{name}/mean": mean, f"{name}/std": deviation})
     tracker.finish()
     print(f"{name} of {len(values)} repeats: best {max(values):.4f}, mean {mean:.4f} +- {deviation:.4f}")
     shutil.rmtree(tracker.journal.parent)

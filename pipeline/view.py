@@ -1,4 +1,4 @@
-"""What the MLflow UI shows of an experiment: a saved view of its runs with the columns that tell them apart.
+"""What the MLflow UI shows of an experiment: a saved view of its runs with the columns and charts that tell them apart.
 
 Without one the table has a name and a date of each run, and the columns are to be picked one by one. The UI keeps
 its "Views" as tags of the experiment; a UI that does not know this form leaves the view out of its menu.
@@ -13,6 +13,8 @@ from typing import Any
 
 NAME = "results"
 TAG = f"mlflow.sharedViewState.{NAME}"
+SECTIONS = ("val", "train", "test", "best_val", "cost")
+"""Of the charts, by the metrics' first word: these come first, in this order, and the others follow."""
 PARAMS = ("model.dim", "model.depth", "model.expansion", "train.batch_size", "train.seed")
 
 
@@ -31,6 +33,16 @@ def view(metrics: Sequence[str]) -> str:
     """The tag's value."""
     shown = [("metrics", name) for name in metrics] + [("params", name) for name in PARAMS]
     columns = ["attributes.`Created`", *(f"{kind}.`{name}`" for kind, name in shown)]
-    state = {"selectedColumns": columns, "orderByKey": f"metrics.`{metrics[0]}`", "orderByAsc": False}
+    state = {
+        "selectedColumns": columns,
+        "orderByKey": f"metrics.`{metrics[0]}`",
+        "orderByAsc": False,
+        "compareRunCharts": [],  # the UI fills them in, one for each metric
+        "compareRunSections": [
+            {"uuid": f"section-{name}", "name": name, "display": True, "isReordered": False}
+            for name in SECTIONS
+        ],
+        "isAccordionReordered": True,
+    }
     now = round(1000 * time.time())
     return json.dumps({"name": NAME, "createdAt": now, "updatedAt": now, "state": json.dumps(state)})

@@ -43,12 +43,17 @@ def test_one_run_from_training_to_report(experiment: Callable[..., Params], tmp_
     assert run.info.status == "FINISHED"
     assert run.data.metrics["test/top1"] == measured.figures["top1"]
     assert run.data.metrics["cost/kept_for_backward_mb"] == 1.5
+    once = [
+        store.get_metric_history(trained.run_id, name) for name in ("test/top1", "cost/kept_for_backward_mb")
+    ]
+    assert [point.step for points in once for point in points] == [0, 0]  # the UI draws bars
     assert run.data.tags["cost.device"] == "cpu"
     assert {"best_val/top1", "class_recall/pipe_and _b_", "epoch"} <= set(run.data.metrics)
     assert f"runs/{trained.run_id}/artifacts/report.html" in run.data.tags["mlflow.note.content"]
     state = json.loads(json.loads(store.get_experiment_by_name("toy").tags[view.TAG])["state"])
     shown = {column.split("`")[1] for column in state["selectedColumns"] if column.startswith("metrics")}
     assert shown == {"test/top1", "parameters", "cost/train_images_per_second"}
+    assert [section["name"] for section in state["compareRunSections"]][:2] == ["val", "train"]
     artifacts = {entry.path for entry in store.list_artifacts(trained.run_id)}
     assert {"report.html", "evaluate", "data"} <= artifacts
     version = store.get_model_version_by_alias("wavemix-lite-toy", "champion")
