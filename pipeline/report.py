@@ -131,7 +131,8 @@ def _label(name: str) -> str:
 
 
 def _heading(name: str) -> str:
-    return _label(name)[0].upper() + _label(name)[1:]
+    label = _label(name)
+    return label if label == "mIoU" else label[0].upper() + label[1:]
 
 
 def _title(experiment: Experiment) -> str:
