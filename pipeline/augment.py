@@ -30,7 +30,8 @@ Step = Mapping[str, Mapping[str, Any] | None]
 
 
 class Augment(Protocol):
-    """Changes the images and masks of a batch; ``indices`` int64 (B,) are the samples' numbers in their split."""
+    """Changes the images and masks of a batch; ``indices`` int64 (B,), beside them, are the samples' numbers in
+    their split."""
 
     on_host: bool
     """Whether it works sample by sample in Python, so that threads should run it ahead of the training."""

@@ -237,7 +237,7 @@ class Loader(ABC):
 
     @abstractmethod
     def _take(self, epoch: int, first_batch: int) -> Iterator[tuple[Tensor, Batch]]:
-        """Batches with the numbers of their samples."""
+        """Batches with the numbers of their samples, on the same device."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,8 @@ class MemoryLoader(Loader):
 
     def _take(self, epoch: int, first_batch: int) -> Iterator[tuple[Tensor, Batch]]:
         for indices in self.plan.batches(epoch, first_batch):
-            yield indices, self.samples.take(upload(indices, self.samples.images.device))
+            numbers = upload(indices, self.samples.images.device)
+            yield numbers, self.samples.take(numbers)
 
 
 def ahead(items: Iterator[Item], work: Callable[[Item], Result], threads: int) -> Iterator[Result]:
@@ -263,31 +264,23 @@ def ahead(items: Iterator[Item], work: Callable[[Item], Result], threads: int) -
 
 
 def one_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """``batches`` on ``device``; what comes from the host travels to a GPU while the batch before is worked on."""
+    """``batches`` on ``device``; to a GPU each travels while the one before is worked on."""
     if device.type != "cuda":
-        yield from batches
+        yield from (Batch(*(upload(part, device) for part in batch)) for batch in batches)
         return
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    sent: deque[tuple[Batch, torch.cuda.Event]] = deque()
-    for batch in batches:
-        if batch.image.is_cuda:
-            yield batch
-            continue
+
+    def send(batch: Batch) -> tuple[Batch, torch.cuda.Event]:
         with torch.cuda.stream(stream):
-            sent.append((Batch(*(upload(part, device) for part in batch)), stream.record_event()))
-        if len(sent) > 1:
-            yield _arrived(*sent.popleft(), device)
-    for batch, event in sent:
-        yield _arrived(batch, event, device)
+            return Batch(*(upload(part, device) for part in batch)), stream.record_event()
 
-
-def _arrived(batch: Batch, event: torch.cuda.Event, device: torch.device) -> Batch:
-    """``batch`` for the work that is queued from now on: it waits for the copy, the host does not."""
-    current = torch.cuda.current_stream(device)
-    current.wait_event(event)
-    for part in batch:
-        part.record_stream(current)
-    return batch
+    for batch, sent in ahead(batches, send, 1):
+        # What is queued from now on waits for the copy; the host does not.
+        current = torch.cuda.current_stream(device)
+        current.wait_event(sent)
+        for part in batch:
+            part.record_stream(current)
+        yield batch
 
 
 def evaluation_batches(

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.loader import Batch
-from pipeline.machine import upload
 from pipeline.manifest import IGNORE
 
 Draw = Callable[[int], Tensor]
@@ -48,11 +47,10 @@ class OnDevice:
     def __call__(self, batch: Batch, epoch: int, indices: Tensor) -> Batch:
         masks = batch.target.ndim > 1
         planes = [batch.image, batch.target[..., None]] if masks else [batch.image]
-        numbers = upload(indices, batch.image.device)
         for position, (name, arguments) in enumerate(self._steps):
 
             def draw(number: int, position: int = position) -> Tensor:
-                return uniform((self._seed, epoch, position, number), numbers)
+                return uniform((self._seed, epoch, position, number), indices)
 
             planes = VECTORISED[name].apply(planes, arguments, draw)
         return Batch(planes[0], planes[1][..., 0] if masks else batch.target)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from pipeline import loader
 from pipeline.errors import UserError
-from pipeline.loader import MemoryLoader, Samples, evaluation_batches, load_samples
+from pipeline.loader import Batch, MemoryLoader, Samples, evaluation_batches, load_samples, one_ahead
 from pipeline.manifest import FILE_NAME, read_manifest
 from pipeline.plan import Plan, rank_slice
 from tests.pipeline.toy import draw, write_shards
@@ -139,3 +141,46 @@ def test_nothing_pickled_is_loaded(tmp_path: Path) -> None:
             tar.addfile(member, io.BytesIO(data))
     with pytest.raises(UserError, match="not a shard of this manifest"):
         load_samples(tmp_path / "shards", manifest, "train")
+
+
+def batches_of(count: int) -> list[Batch]:
+    return [Batch(torch.full((2, 4, 4, 3), i, dtype=torch.uint8), torch.tensor([i, i])) for i in range(count)]
+
+
+def test_batches_come_to_any_device() -> None:
+    """`meta` stands for one that is neither the host nor a GPU of NVIDIA's, as Apple's."""
+    for device in (torch.device("cpu"), torch.device("meta")):
+        arrived = list(one_ahead(iter(batches_of(3)), device))
+        assert [part.device for batch in arrived for part in batch] == [device] * 6
+
+
+class Streams:
+    """A GPU's streams, which take note of what happens; an event is the number of the batch that was sent."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.log: list[tuple[str, int]] = []
+
+    def record_event(self) -> int:
+        self.log.append(("sent", self.sent))
+        self.sent += 1
+        return self.sent - 1
+
+    def wait_event(self, number: int) -> None:
+        self.log.append(("awaited", number))
+
+
+def test_to_a_gpu_one_batch_travels_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = Streams()
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _: streams)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: streams)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda *_: None)
+    monkeypatch.setattr(loader, "upload", lambda tensor, _: tensor)
+    for number, batch in enumerate(one_ahead(iter(batches_of(4)), torch.device("cuda"))):
+        assert batch.target.tolist() == [number, number]
+        assert streams.sent <= number + 2
+        assert ("awaited", number) in streams.log
+    order = [streams.log.index((what, number)) for number in range(4) for what in ("sent", "awaited")]
+    assert all(sent < awaited for sent, awaited in zip(order[::2], order[1::2], strict=True))
+    assert len(streams.log) == 8
