@@ -61,6 +61,9 @@ class Figure:
     n: int = 1
     spread: float = 0.0
 
+    def __str__(self) -> str:
+        return f"{LABELS.get(self.name, self.name)}: {_number(self.value)} {self.unit}".rstrip()
+
 
 def benchmark(params: Params, out: Path) -> list[Figure]:
     """Measure the network of ``params`` (freshly made: weights do not matter) at its images' size.

@@ -234,7 +234,8 @@ def reliability(confidence: Sequence[float], accuracy: Sequence[float], samples:
     figure, ((axes,),) = new_figure(4.8, 4.6)
     axes.plot([0, 1], [0, 1], "--", color=GREY, label="perfectly calibrated")
     sizes = 15 + 300 * np.sqrt(np.asarray(samples) / max(sum(samples), 1))
-    axes.scatter(confidence, accuracy, s=sizes, color=BLUE, alpha=0.85, label="predictions (area: how many)")
+    label = "predictions (area: how many)"
+    axes.scatter(confidence, accuracy, s=sizes, color=BLUE, alpha=0.85, label=label, clip_on=False, zorder=3)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="share that is right")
     axes.set_title("Calibration")
     figure.legend(loc="outside lower center", ncols=2, markerscale=0.5)

@@ -9,7 +9,7 @@ from pipeline.params import load_params
 
 def main() -> None:
     figures = benchmark(load_params(), Path("reports"))
-    print("; ".join(f"{figure.name} {figure.value:,.4g} {figure.unit}".strip() for figure in figures))
+    print(*figures, sep="\n")
 
 
 if __name__ == "__main__":
