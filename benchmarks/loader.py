@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import webdataset
 
+from benchmarks.spread import spread
 from benchmarks.synthetic import write_shards
 from pipeline.augment import build_augment
 from pipeline.loader import Loader, MemoryLoader, load_samples
@@ -95,8 +96,7 @@ def _table(rates: dict[str, list[tuple[float, float]]]) -> str:
     for name, rounds in rates.items():
         cpu, wall = (statistics.median(round_[part] for round_ in rounds) for part in (0, 1))
         ratios = [round_[0] / base[0] for round_, base in zip(rounds, rates[BASELINE], strict=True)]
-        spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
-        lines.append(f"| {name} | {cpu:,.0f} | {wall:,.0f} | {spread} |")
+        lines.append(f"| {name} | {cpu:,.0f} | {wall:,.0f} | {spread(ratios, '.1f')} |")
     return "\n".join(lines)
 
 

@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -28,6 +28,7 @@ import numpy as np
 import webdataset
 from PIL import Image
 
+from benchmarks.spread import spread
 from pipeline.convert import Unit, convert
 from pipeline.datasets.cityscapes import labels
 from pipeline.datasets.files import Blob
@@ -87,7 +88,7 @@ def _print_rates(contenders: dict[str, Round], images: int, rounds: int) -> None
     for name, took in seconds.items():
         rates = [images / second for second in took]
         ratio = statistics.median(b / t for b, t in zip(base, took, strict=True)) if base else None
-        print(f"| {name} | {statistics.median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f}) "
+        print(f"| {name} | {spread(rates, '.0f')} "
               f"| {'' if ratio is None else f'{ratio:.2f}'} |")  # fmt: skip
 
 
@@ -194,17 +195,15 @@ def _print_scaling(files: list[Path], rounds: int) -> None:
     for workers, measured in rates.items():
         print(
             f"| {workers} | "
-            + " | ".join(_spread(column, 0) for column in zip(*measured, strict=True))
+            + " | ".join(spread(column, ".0f") for column in zip(*measured, strict=True))
             + " |"
         )
     pairs = [tuple(b / a for a, b in zip(*pair, strict=True)) for pair in zip(*rates.values(), strict=True)]
     print(
-        f"| {cores} over 1 | " + " | ".join(_spread(column, 3) for column in zip(*pairs, strict=True)) + " |"
+        f"| {cores} over 1 | "
+        + " | ".join(spread(column, ".3f") for column in zip(*pairs, strict=True))
+        + " |"
     )
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 def _clocked(unit: Unit) -> tuple[float, float]:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.spread import spread
 from benchmarks.synthetic import write_shards
 
 MODULES = Path(__file__).parents[1]
@@ -38,10 +39,9 @@ def main() -> None:
     print("| processes | images/s, median (lowest to highest) | times the first row, for each process |")
     print("|---|---|---|")
     for number, measured in rates.items():
-        spread = f"{statistics.median(measured):,.0f} ({min(measured):,.0f} to {max(measured):,.0f})"
         ratios = [a / b for a, b in zip(measured, alone, strict=True)]
         share = statistics.median(ratios) * options.processes[0] / number
-        print(f"| {number} | {spread} | {statistics.median(ratios):.2f}, {share:.1%} |")
+        print(f"| {number} | {spread(measured, ',.0f')} | {statistics.median(ratios):.2f}, {share:.1%} |")
 
 
 def _rate(processes: int, options: argparse.Namespace) -> float:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.spread import spread
 from benchmarks.synthetic import write_shards
 from pipeline.loader import Batch, Samples, load_samples
 from pipeline.machine import device_name
@@ -82,15 +83,14 @@ def main() -> None:
     )
     print("| loop | images/s, median (lowest to highest) |\n|---|---|")
     for title, values in rates.items():
-        print(f"| {title} | {statistics.median(values):,.1f} ({min(values):,.1f} to {max(values):,.1f}) |")
+        print(f"| {title} | {spread(values, ',.1f')} |")
     print()
     for one, other in (("ours", "plain PyTorch"), ("ours, with MLflow", "ours")):
         ratios = [a / b for a, b in zip(rates[one], rates[other], strict=True)]
-        print(f"{one} / {other}: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+        print(f"{one} / {other}: {spread(ratios, '.3f')}")
     print(f"opening and closing a run: {statistics.median(opened):.2f} s")
     for title, values in beside.items():
-        spread = f"{statistics.median(values):.2%} ({min(values):.2%} to {max(values):.2%})"
-        print(f"the processor's time in threads beside the loop's, {title}: {spread}")
+        print(f"the processor's time in threads beside the loop's, {title}: {spread(values, '.2%')}")
     print()
     print("| part of an epoch of ours | share |\n|---|---|")
     for part, seconds in sorted(shares.items(), key=lambda item: -item[1]):
@@ -159,17 +159,14 @@ def _our_loop(
     """
     trainer = Trainer(params, manifest, folder / "shards", folder / name)
     tracker = Tracker(store or "", "benchmark", folder / name, enabled=store is not None)
-    stamps = [_now(trainer.device)]
+    opening = _now(trainer.device)
     tracker.start(name=name)
-    stamps.append(_now(trainer.device))
-    used = [(time.process_time(), time.thread_time())]
+    stamps = [(_now(trainer.device), time.process_time(), time.thread_time())]
     validate = trainer._validate
 
     def stamped() -> None:
-        used.append((time.process_time(), time.thread_time()))
-        stamps.append(_now(trainer.device))
+        stamps.append((_now(trainer.device), time.process_time(), time.thread_time()))
         validate()
-        stamps.append(_now(trainer.device))
 
     trainer._validate = stamped  # type: ignore[method-assign]
     if shares is not None:
@@ -179,11 +176,10 @@ def _our_loop(
     closing = _now(trainer.device)
     tracker.finish()
     if opened is not None:
-        opened.append(stamps[1] - stamps[0] + _now(trainer.device) - closing)
-    seconds = stamps[2] - stamps[1]
+        opened.append(stamps[0][0] - opening + _now(trainer.device) - closing)
+    seconds, process, loop = (after - before for before, after in zip(*stamps, strict=True))
     if shares is not None:
         shares["the rest of the step"] = seconds - sum(shares.values())
-    process, loop = (after - before for before, after in zip(*used[:2], strict=True))
     return Epoch(manifest.split("train").samples / seconds, 1 - loop / process)
 
 

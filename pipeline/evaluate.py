@@ -24,7 +24,7 @@ from pipeline.measured import Measured, draw, log, write
 from pipeline.original import Original
 from pipeline.params import Params
 from pipeline.paths import shards_folder
-from pipeline.tasks import measure, task_of
+from pipeline.tasks import measure, place, task_of
 
 
 def evaluate(params: Params, checkpoint: Path, out: Path) -> tuple[Trained, Measured]:
@@ -45,7 +45,7 @@ def evaluate(params: Params, checkpoint: Path, out: Path) -> tuple[Trained, Meas
     check_fits(trained, manifest, checkpoint)
     device = choose_device(params.machine.device)
     accelerator = Accelerator(mixed_precision=choose_amp(params.train.amp, device), cpu=device.type == "cpu")
-    model = model.to(accelerator.device).to(memory_format=torch.channels_last)
+    model = place(model, accelerator.device)
     forward = flip_average(model) if params.evaluate.flip else model
     measured: dict[str, Measured] = {
         split: _measure(forward, params, manifest, folder, split, accelerator)

@@ -132,7 +132,7 @@ def _label(name: str) -> str:
 
 def _heading(name: str) -> str:
     label = _label(name)
-    return label if label == "mIoU" else label[0].upper() + label[1:]
+    return label if label[1:2].isupper() else label[0].upper() + label[1:]  # mIoU stays
 
 
 def _title(experiment: Experiment) -> str:

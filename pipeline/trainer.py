@@ -319,7 +319,6 @@ class Trainer:
         checkpoint.restore_network(tensors, self.network, self.average, self.accelerator.scaler)
         if self.rank == 0:  # the first process's own part; what the others had summed up is not saved
             self.sums = tensors["sums"]["sums"].to(self.device)
-        if self.rank == 0:
             print(f"going on from step {self.progress.step} (epoch {self.progress.epoch + 1})")
         return tensors
 

@@ -28,7 +28,7 @@ from pipeline.shards import ShardWriter
 from pipeline.storage import Storage
 from pipeline.verify import verify
 from pipeline.workplace import only_one
-from tests.pipeline.workshop import Workshop, noise, png
+from tests.pipeline.workshop import Workshop, noise, png, wait_for
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -51,13 +51,6 @@ def large(workshop: Workshop, train: int = 96) -> None:
     for split, count in (("train", train), ("val", 16)):
         for i in range(count):
             workshop.write(f"{split}/{'abcd'[i % 4]}/{i}.png", png(noise(170, 200, seed=i)))
-
-
-def wait_for(condition: Any, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def records() -> list[Path]:

@@ -24,6 +24,7 @@ from pipeline.journal import Journal
 from pipeline.params import Params
 from pipeline.train import train
 from pipeline.trainer import Trainer
+from tests.pipeline.workshop import wait_for
 
 OUT, CURVES = Path("checkpoints/best"), Path("reports/curves.csv")
 
@@ -137,9 +138,7 @@ def test_points_made_while_the_server_is_down_are_sent_when_it_is_back(
         tracker = tracking.Tracker(f"http://127.0.0.1:{port}", "toy", tmp_path / "journal")
         tracker.start(name="run")
         tracker.log_metrics({"loss": 3.0}, 1)
-        deadline = time.monotonic() + 600
-        while tracker._points.waiting() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for(lambda: not tracker._points.waiting(), 600)
     started = time.monotonic()
     tracker.log_metrics({"loss": 2.0}, 2)
     tracker.set_tags({"colour": "blue"})
@@ -196,9 +195,7 @@ def test_points_that_were_kept_are_sent_by_the_next_start(
     with server(tmp_path, port):
         known.start(name="known")
         known.log_metrics({"loss": 3.0}, 1)
-        deadline = time.monotonic() + 600
-        while known._points.waiting() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for(lambda: not known._points.waiting(), 600)
     hurry(monkeypatch, 4.0)
     known.log_metrics({"loss": 2.0}, 2)
     known.finish("KILLED")

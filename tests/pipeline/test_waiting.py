@@ -45,7 +45,7 @@ class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.seen.append(name)
         elif name in READS and "cuda" in devices:
             self.seen.append(name)
-            if name in ("aten._local_scalar_dense.default",):
+            if name == "aten._local_scalar_dense.default":
                 return 1.0
         return function(*args, **options)
 

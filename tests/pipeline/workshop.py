@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,10 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
     return encoded(Image.fromarray(pixels), "PNG")
+
+
+def wait_for(condition: Any, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
