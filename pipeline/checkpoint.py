@@ -23,6 +23,7 @@ from torch import Tensor, nn
 import wavemix
 from pipeline.errors import UserError
 from pipeline.manifest import Manifest, Task
+from wavemix.weights import WEIGHTS_FILE, load_exactly
 
 KEEP = 2
 """Checkpoints kept: the newest, and the one before in case the newest turns out damaged."""
@@ -107,6 +108,43 @@ def load_trained(folder: Path) -> tuple[wavemix.WaveMixLite, Trained]:
         return wavemix.load(folder).eval(), Trained.model_validate_json(path.read_bytes())
     except (ValidationError, ValueError, OSError, SafetensorError) as error:
         raise UserError(f"{folder}: not a whole trained network: {error}") from None
+
+
+def start_from(folder: Path, network: wavemix.WaveMixLite, manifest: Manifest) -> bool:
+    """Put the weights of the trained network in ``folder`` into ``network``, which is for the shards of ``manifest``.
+
+    Returns whether all of them fitted: where the two differ in task or classes, the head is left as it is.
+
+    Raises:
+        UserError: there is no trained network, or one of another size.
+    """
+    pretrained, trained = load_trained(folder)
+    state = pretrained.state_dict()
+    same = (trained.task, trained.class_names) == (manifest.task, manifest.class_names)
+    if not same:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
+        state |= {name: tensor for name, tensor in network.state_dict().items() if name.startswith("head.")}
+    try:
+        load_exactly(network, state)
+    except ValueError as error:
+        raise UserError(
+            f"train.pretrained: {folder}: {error}; make params.yaml's model that of {folder / 'config.json'}"
+        ) from None
+    return same
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of the weights in ``folder``, by which a training knows what it started from.
+
+    Raises:
+        UserError: there are none.
+    """
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise UserError(
+            f"train.pretrained: {folder}: no trained network here (no {path.name}); copy a checkpoints/best there"
+        )
+    return _sha256(path)
 
 
 def save_state(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:

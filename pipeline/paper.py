@@ -207,6 +207,8 @@ def setting_differences(row: PaperRow, run: Run) -> list[str]:
         found.append(f"{schedule} learning rate up to {run.params.get('train.phases.0.lr', '?')}")
     if epochs := run.metrics.get("epoch"):
         found.append(f"{epochs:.0f} epochs, at most 150 there")
+    if run.params.get("train.pretrained", "None") != "None":
+        found.append("started from trained weights")
     if run.params.get("train.amp") == "off":
         found.append("no AMP")
     if "test/loss" not in run.metrics:

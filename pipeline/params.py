@@ -129,6 +129,10 @@ class TrainParams(Section):
     """Samples in a step, over all processes. auto is the largest that fits the memory and the split, a power of two for
     each process: tried on a GPU; reckoned on a CPU, and 256 at the most, as more keep it no busier. It is found once,
     before the training, which then keeps it, wherever it is gone on with. The learning rate does not follow it."""
+    pretrained: str | None = None
+    """Folder of a trained network whose weights this training starts from, as ``checkpoints/best`` is one (copy that:
+    DVC clears it before each training); random weights when null. Where task or classes differ, the head starts anew.
+    DVC sees the folder's name alone: give other weights another name."""
     seed: Annotated[int, Field(ge=0)] = 0
     repeats: PositiveInt = 1
     """Trainings with seeds ``seed``, ``seed + 1``, ...: nested runs, of which the best network is kept."""
@@ -226,6 +230,12 @@ class Params(Section):
                 f"or add it to datasets.{self.data}.sizes"
             )
         return size
+
+    @property
+    def pretrained(self) -> Path | None:
+        """The folder that ``train.pretrained`` names; a relative path starts at the repository."""
+        folder = self.train.pretrained
+        return None if folder is None else repository_root() / Path(folder).expanduser()
 
     def named(self, data: str) -> DatasetParams:
         """The dataset called ``data``.

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from pipeline import tracking
-from pipeline.checkpoint import Trained
+from pipeline.checkpoint import Trained, weights_digest
 from pipeline.errors import UserError
 from pipeline.machine import device_name
 from pipeline.manifest import FILE_NAME, Manifest, read_manifest
@@ -83,7 +83,8 @@ def _each_repeat(params: Params) -> list[Params]:
 
 
 def _work(params: Params, data: Data) -> Path:
-    return work_folder("train", configuration_hash(params.model, params.train, data.digest))
+    started_from = weights_digest(params.pretrained) if params.pretrained else None
+    return work_folder("train", configuration_hash(params.model, params.train, data.digest, started_from))
 
 
 def _train_once(params: Params, data: Data, work: Path, kept: Path, parent_id: str | None) -> Finished:
@@ -123,9 +124,11 @@ def _train_once(params: Params, data: Data, work: Path, kept: Path, parent_id: s
 
 
 def _tags(trainer: Trainer, data: Data, parent_id: str | None) -> dict[str, str]:
+    pretrained = trainer.params.pretrained
     return {
         **tracking.source_tags(),
         **({"mlflow.parentRunId": parent_id} if parent_id else {}),
+        **({"pretrained.hash": weights_digest(pretrained)[:32]} if pretrained else {}),
         "data.hash": data.digest[:32],
         "device": device_name(trainer.device),
         "amp": trainer.amp,

@@ -70,6 +70,10 @@ class Trainer:
         self.loss = self.task.loss(self.settings)
         torch.manual_seed(self.settings.seed)
         self.network = place(build_network(params, manifest), self.device)
+        if params.pretrained is not None:
+            fitted = checkpoint.start_from(params.pretrained, self.network, manifest)
+            if self.rank == 0 and not fitted:
+                print(f"{params.pretrained} is for another task or other classes: the head starts anew")
         manifest.split("val")
         self.loader = open_loader(params, manifest, folder, self.device, self.rank, self.world_size)
         if self.world_size > 1 and self.device.type == "cuda":

@@ -133,3 +133,6 @@ def test_what_differs_from_the_papers_setting_is_said() -> None:
     assert "64x64 images, not 32x32" in setting_differences(
         row, run_of("cifar10 32/7", 0.5, **{"dataset.sizes": "[[64, 64], [32, 32]]"})
     )
+    assert "started from trained weights" in setting_differences(
+        row, run_of("cifar10 32/7", 0.5, **{"train.pretrained": "start"})
+    )
