@@ -10,15 +10,20 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
+from tqdm import tqdm
 
 import wavemix
 from pipeline.errors import UserError
@@ -89,10 +94,9 @@ def describe(
 
 def save_trained(model: wavemix.WaveMixLite, trained: Trained, folder: Path) -> None:
     """Write a trained network as ``folder``, whole or not at all."""
-    part = _part(folder)
-    wavemix.save(model, part)
-    (part / "training.json").write_text(trained.model_dump_json(indent=2) + "\n")
-    _publish(part, folder)
+    with _published(folder) as part:
+        wavemix.save(model, part)
+        (part / "training.json").write_text(trained.model_dump_json(indent=2) + "\n")
 
 
 def load_trained(folder: Path) -> tuple[wavemix.WaveMixLite, Trained]:
@@ -148,15 +152,18 @@ def weights_digest(folder: Path) -> str:
 
 
 def save_state(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
-    """Write the state of a training as ``folder``: a safetensors file per entry of ``tensors``, and ``state.json``."""
-    part = _part(folder)
-    hashes = {}
-    for name, group in tensors.items():
-        path = part / f"{name}.safetensors"
-        save_file({key: tensor.detach().contiguous() for key, tensor in group.items()}, path)
-        hashes[path.name] = _sha256(path)
-    (part / "state.json").write_text(json.dumps({"files": hashes, **state}))
-    _publish(part, folder)
+    """Write the state of a training as ``folder``: a safetensors file per entry of ``tensors``, and ``state.json``.
+
+    Raises:
+        OSError: the disk is full, for example; nothing is left of it.
+    """
+    with _published(folder) as part:
+        hashes = {}
+        for name, group in tensors.items():
+            content = to_safetensors({key: tensor.contiguous() for key, tensor in group.items()})
+            (part / f"{name}.safetensors").write_bytes(content)
+            hashes[f"{name}.safetensors"] = hashlib.sha256(content).hexdigest()
+        (part / "state.json").write_text(json.dumps({"files": hashes, **state}))
 
 
 def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
@@ -177,18 +184,46 @@ def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, An
 
 
 class StateFolder:
-    """The checkpoints of one configuration, newest last: ``step-000000123``, ..."""
+    """The checkpoints of one configuration, newest last: ``step-000000123``, ...
+
+    They are written in the background; as a context manager it waits for the last one.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._written: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        self._writer.shutdown()
+        if error is None and self._written is not None:
+            self._written.result()
 
     def save(self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
-        """Write a checkpoint, then remove all but the newest `KEEP`.
+        """Copy ``tensors``, write the checkpoint behind the caller's back, then remove all but the newest `KEEP`.
 
-        Raises:
-            OSError: the disk is full, for example; the checkpoints before are untouched.
+        Waits for the one before, so that no more than one copy is held.
         """
-        save_state(self.folder / f"step-{step:09d}", tensors, state)
+        if self._written is not None:
+            self._written.result()
+        copies = {
+            name: {key: tensor.detach().to("cpu", copy=True) for key, tensor in group.items()}
+            for name, group in tensors.items()
+        }
+        self._written = self._writer.submit(self._write, step, copies, state)
+
+    def _write(
+        self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+    ) -> None:
+        try:
+            save_state(self.folder / f"step-{step:09d}", tensors, state)
+        except OSError as error:
+            # A full disk must not end a training that may still finish; the checkpoints before are whole.
+            tqdm.write(f"warning: no checkpoint at step {step} in {self.folder}: {error}", file=sys.stderr)
+            return
         for old in self._saved()[:-KEEP]:
             shutil.rmtree(old)
 
@@ -260,19 +295,20 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
-def _part(folder: Path) -> Path:
-    """An empty folder to write into, beside ``folder``."""
-    part = folder.with_name(f".{folder.name}.part")
+@contextmanager
+def _published(folder: Path) -> Iterator[Path]:
+    """An empty folder to write into, which is then flushed to the disk and called ``folder``."""
+    # One name beside all of them: what a killed process left goes before more is written.
+    part = folder.with_name(".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    return part
-
-
-def _publish(part: Path, folder: Path) -> None:
-    """Flush ``part`` to the disk and give it the name ``folder``."""
-    for path in part.iterdir():
-        _flush(path)
-    _flush(part)
+    try:
+        yield part
+        for path in (*part.iterdir(), part):
+            _flush(path)
+    except BaseException:
+        shutil.rmtree(part)
+        raise
     if folder.exists():
         shutil.rmtree(folder)
     part.rename(folder)

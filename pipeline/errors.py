@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import sys
 from collections.abc import Callable, Iterable
 
@@ -20,8 +21,13 @@ def did_you_mean(got: str, allowed: Iterable[str]) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
+def in_one_line(error: Exception) -> str:
+    """What ``error`` says, on one line of at most 200 characters; its type when it says nothing."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def run_stage(stage: Callable[[], None]) -> None:
-    """Run ``stage`` as a process: a `UserError` ends it with one line on stderr and exit status 1.
+    """Run ``stage`` as a process: a `UserError` or a full disk ends it with one line on stderr and exit status 1.
 
     Ctrl-C ends with 130, as a shell expects: DVC records an exit status of 0 as success, so an interrupted
     stage must never end with it.
@@ -31,6 +37,10 @@ def run_stage(stage: Callable[[], None]) -> None:
     except UserError as error:
         message = " ".join(str(error).split())
         sys.exit(f"error: {message}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(f"error: {error}; make room and run the same again")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

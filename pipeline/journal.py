@@ -5,8 +5,10 @@ Points carry the time they were made, so a store that is sent one twice keeps it
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from pipeline.errors import in_one_line
 from pipeline.params import configuration_hash
 from pipeline.paths import repository_root
 
@@ -38,13 +41,23 @@ class Journal:
         self._file.truncate(len(whole))
 
     def add(self, metrics: Mapping[str, float], step: int) -> None:
-        """Write a point for each metric. A (metric, step) that is there already is left as it is."""
+        """Write a point for each metric. A (metric, step) that is there already is left as it is.
+
+        Raises:
+            OSError: the disk is full, for example; none of them was written.
+        """
         now = int(time.time() * 1000)
-        for key, value in metrics.items():
-            if (key, step) not in self._known:
-                self._known.add((key, step))
-                point = {"key": key, "value": value, "step": step, "time": now}
-                self._file.write(json.dumps(point).encode() + b"\n")
+        new = {(key, step): value for key, value in metrics.items() if (key, step) not in self._known}
+        points = [
+            {"key": key, "value": value, "step": step, "time": now} for (key, step), value in new.items()
+        ]
+        lines = b"".join(json.dumps(point).encode() + b"\n" for point in points)
+        before = os.fstat(self._file.fileno()).st_size
+        # A disk that fills up takes a part and says nothing; a line cut off must never be followed by another.
+        if self._file.write(lines) < len(lines):
+            self._file.truncate(before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        self._known.update(new)
 
     def send(self, client: Any, run_id: str) -> None:
         """Send what was not sent yet."""
@@ -65,6 +78,9 @@ class Journal:
             run_id: None where the store never made the run; then it is made in ``experiment`` with ``create``, the
                 arguments of `MlflowClient.create_run`.
             status: how the run ended, which the store does not know either.
+
+        Raises:
+            OSError: the disk is full, for example; the journal has them still.
         """
         run = {"run_id": run_id, "status": status, "experiment": experiment, "create": create}
         where = {"store": _name(uri), **run}
@@ -109,9 +125,9 @@ def send_kept(client: Any, uri: str, create: Callable[[str, Mapping[str, Any]], 
             except MlflowException as error:
                 if error.get_http_status_code() >= 500:
                     raise
-                reason = str(error).splitlines()[0]
                 print(
-                    f"warning: MLflow refused the points kept in {path}: {reason}; delete it if they may go"
+                    f"warning: MLflow refused the points kept in {path}: {in_one_line(error)}; "
+                    "delete it if they may go"
                 )
                 continue
             path.unlink()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.checkpoint import Trained
-from pipeline.errors import UserError
+from pipeline.errors import UserError, in_one_line
 from pipeline.predict import ANSWER_COLUMNS, encode_base64
 from pipeline.runs import client
 
@@ -103,9 +103,8 @@ def fetch_checkpoint(uri: str, run: str | None = None, model: str | None = None)
         return next(Path(path).glob("artifacts/*/training.json")).parent
     except Exception as error:
         what = f"run {run!r}" if run is not None else f"model {model!r}"
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{what}: not found in MLflow at {uri} ({reason}); `wavemix runs` lists what is there"
+            f"{what}: not found in MLflow at {uri} ({in_one_line(error)}); `wavemix runs` lists what is there"
         ) from None
 
 

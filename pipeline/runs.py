@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, in_one_line
 
 MOST_RUNS = 1000
 """Runs read of the store, the newest first."""
@@ -57,8 +57,7 @@ def list_runs(uri: str) -> list[Run]:
             list(experiments), max_results=MOST_RUNS, order_by=["attributes.start_time DESC"]
         )
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"MLflow at {uri} does not answer ({reason})") from None
+        raise UserError(f"MLflow at {uri} does not answer ({in_one_line(error)})") from None
     return [_read(run, experiments[run.info.experiment_id]) for run in found]
 
 

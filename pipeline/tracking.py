@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import in_one_line
 from pipeline.journal import Journal, send_kept
 from pipeline.params import Params
 from pipeline.paths import repository_root
@@ -212,8 +213,11 @@ class Tracker:
         waiting = [*([self._failed_job] if self._failed_job else []), *self._jobs.queue]
         missing = [*self._refused, *(name for name, _ in waiting)]
         if points := self._points.waiting():
-            kept = self._points.keep(self.uri, self.run_id, status, self.experiment, self._create)
-            missing.insert(0, f"{points} points, kept in {kept} for the next start")
+            try:
+                kept = self._points.keep(self.uri, self.run_id, status, self.experiment, self._create)
+                missing.insert(0, f"{points} points, kept in {kept} for the next start")
+            except OSError as error:  # a full disk; how the training itself ended counts for more
+                missing.insert(0, f"{points} points, which could not be kept: {error}")
         if missing:
             print(f"warning: MLflow at {self.uri} did not take: {'; '.join(missing)}")
         return missing
@@ -235,8 +239,9 @@ class Tracker:
             except Exception as error:
                 # Whatever the store or the network throws, training goes on.
                 if not self._warned:
-                    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                    print(f"warning: MLflow at {self.uri} does not answer ({reason}); training goes on")
+                    print(
+                        f"warning: MLflow at {self.uri} does not answer ({in_one_line(error)}); training goes on"
+                    )
                 self._warned, pause = True, RETRY_SECONDS
                 if self._stop.is_set():
                     deadline = min(deadline, time.monotonic() + FINISH_SECONDS / 2)
@@ -260,6 +265,9 @@ class Tracker:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
+        # `_work` says once, in a line, that a store fails; these would say it at each try, in many.
+        for name in ("mlflow.store.db.utils", "mlflow.system_metrics.system_metrics_monitor"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         mlflow.set_tracking_uri(self.uri)
         client = mlflow.MlflowClient(self.uri)
         if self.run_id is not None:
@@ -291,7 +299,7 @@ class Tracker:
                 if isinstance(error, MlflowException) and error.get_http_status_code() >= 500:
                     raise
                 self._refused.append(name)
-                print(f"warning: MLflow refused {name}: {str(error).splitlines()[0]}")
+                print(f"warning: MLflow refused {name}: {in_one_line(error)}")
             self._failed_job = None
 
     @property

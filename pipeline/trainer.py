@@ -111,7 +111,7 @@ class Trainer:
             UserError: the loss was NaN or infinite; the last good state is kept.
         """
         self.tracker = tracker
-        with StopSignal() as self.stop:
+        with StopSignal() as self.stop, self.states:
             tensors = self._restore()
             progress = self.progress
             self.saved_at = self.logged_at = self.counted_at = time.monotonic()
@@ -308,11 +308,7 @@ class Trainer:
             self.network, self.optimizer.optimizer, self.average, self.accelerator.scaler
         )
         tensors["sums"] = {"sums": self.sums}
-        try:
-            self.states.save(self.progress.step, tensors, asdict(self.progress))
-        except OSError as error:
-            # A full disk must not end a training that may still finish; the checkpoints before are whole.
-            tqdm.write(f"warning: no checkpoint at step {self.progress.step}: {error}", file=sys.stderr)
+        self.states.save(self.progress.step, tensors, asdict(self.progress))
 
     def _restore(self) -> dict[str, dict[str, Tensor]]:
         """Go on from the newest whole checkpoint, if there is one; returns its tensors."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from wavemix.config import ModelConfig
@@ -35,6 +36,7 @@ def save(model: nn.Module, folder: str | Path) -> None:
 
     Raises:
         ValueError: the model is not a `WaveMixLite`, or is fused.
+        OSError: the disk is full, for example.
     """
     model = getattr(model, "_orig_mod", model)
     if not isinstance(model, WaveMixLite):
@@ -44,8 +46,9 @@ def save(model: nn.Module, folder: str | Path) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    content = to_safetensors(state, metadata={"format": "pt"})
     config = json.dumps(model.config.to_dict(), indent=2) + "\n"
-    _replace(folder / WEIGHTS_FILE, lambda path: save_file(state, path, metadata={"format": "pt"}))
+    _replace(folder / WEIGHTS_FILE, lambda path: path.write_bytes(content))
     _replace(folder / CONFIG_FILE, lambda path: path.write_text(config, encoding="utf-8"))
 
 
