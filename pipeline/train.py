@@ -8,6 +8,7 @@ import json
 import shutil
 import signal
 import statistics
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from pipeline.params import Params, configuration_hash
 from pipeline.paths import shards_folder, work_folder
 from pipeline.trainer import Stopped, Trainer
 from pipeline.trial import settle_batch_size
+from pipeline.workplace import only_one
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,23 @@ def _train_once(params: Params, data: Data, work: Path, kept: Path, parent_id: s
         return Finished(Trained.model_validate_json(values["trained"]), work / "best", values["curves"])
     params = settle_batch_size(params, data.manifest, kept)
     trainer = Trainer(params, data.manifest, data.folder, work)
+    # A DVC that was killed may have left its training behind, still at work in this folder.
+    with only_one(work / "lock") if trainer.rank == 0 else nullcontext():
+        trained = _run(trainer, params, data, work, parent_id)
+        if trainer.rank == 0:
+            values = {"trained": trained.model_dump_json(), "curves": trainer.progress.curves}
+            outcome.with_suffix(".part").write_text(json.dumps(values))
+            outcome.with_suffix(".part").replace(outcome)
+    trainer.accelerator.wait_for_everyone()
+    return Finished(trained, trainer.best_folder, trainer.progress.curves)
+
+
+def _run(trainer: Trainer, params: Params, data: Data, work: Path, parent_id: str | None) -> Trained:
+    """Train to the end, as a run in MLflow.
+
+    Raises:
+        SystemExit: a signal came (128 + its number); the state is saved.
+    """
     tracker = tracking.Tracker(tracking.tracking_uri(params), params.data, work / "mlflow", trainer.rank == 0)
     tracker.start(name=tracking.run_name(params), tags=_tags(trainer, data, parent_id))
     status = "FAILED"
@@ -102,6 +121,7 @@ def _train_once(params: Params, data: Data, work: Path, kept: Path, parent_id: s
         _log_inputs(tracker, params, data, trainer)
         trained = trainer.run(tracker)
         status = "FINISHED"
+        return trained
     except (Stopped, KeyboardInterrupt) as stopped:
         status = "KILLED"
         received = stopped.received if isinstance(stopped, Stopped) else signal.SIGINT
@@ -115,12 +135,6 @@ def _train_once(params: Params, data: Data, work: Path, kept: Path, parent_id: s
             tracker.log_artifact(work / "curves.csv")
             tracker.log_artifact(trainer.best_folder, "checkpoint")
         tracker.finish(status)
-    if trainer.rank == 0:
-        values = {"trained": trained.model_dump_json(), "curves": trainer.progress.curves}
-        outcome.with_suffix(".part").write_text(json.dumps(values))
-        outcome.with_suffix(".part").replace(outcome)
-    trainer.accelerator.wait_for_everyone()
-    return Finished(trained, trainer.best_folder, trainer.progress.curves)
 
 
 def _tags(trainer: Trainer, data: Data, parent_id: str | None) -> dict[str, str]:

@@ -24,8 +24,12 @@ def only_one(*locks: Path) -> Iterator[None]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UserError(
-                    f"another prepare is at work on the same data ({path}); wait for it or stop it"
+                    f"another process is at work on the same ({path} is locked); wait for it or stop it"
                 ) from None
+            except OSError as error:
+                # Some network file systems have no locks; then nobody can be kept out.
+                if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+                    raise
         yield
 
 

@@ -103,9 +103,9 @@ def test_two_at_once_on_one_output(workshop: Workshop) -> None:
     locks = Places.of("own", workshop.params(), digest).locks
     assert len(set(locks)) == 2
     for lock in locks:
-        with only_one(lock), pytest.raises(UserError, match="another prepare is at work on the same data"):
+        with only_one(lock), pytest.raises(UserError, match="another process is at work on the same"):
             workshop.prepare()
-    with only_one(*locks), pytest.raises(UserError, match="another prepare is at work on the same data"):
+    with only_one(*locks), pytest.raises(UserError, match="another process is at work on the same"):
         workshop.prepare(samples_per_shard=1)  # another configuration, the same output
     assert workshop.snapshot() == want
 

@@ -203,6 +203,19 @@ def test_killed_and_asked_to_stop_it_goes_on_from_there(toy: Callable[..., Param
         assert torch.equal(tensor, resumed[name]), name
 
 
+def test_two_at_once_on_one_training(toy: Callable[..., Params]) -> None:
+    params = toy(phases=[{"optimizer": "adamw", "epochs": 2000}])
+    write_params(params)
+    first = start()
+    wait_for_checkpoint(first, before="")
+    with pytest.raises(UserError, match="another process is at work on the same"):
+        run(params)
+    run(toy(seed=1))
+    assert first.poll() is None, first.communicate()[0]
+    first.terminate()
+    assert "stopped by SIGTERM at step" in first.communicate()[0]
+
+
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
