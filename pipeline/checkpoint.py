@@ -28,8 +28,8 @@ from tqdm import tqdm
 import wavemix
 from pipeline.errors import UserError
 from pipeline.manifest import Manifest, Task
-from wavemix.weights import WEIGHTS_FILE, load_exactly
 
+DESCRIPTION = "training.json"
 KEEP = 2
 """Checkpoints kept: the newest, and the one before in case the newest turns out damaged."""
 
@@ -94,9 +94,9 @@ def describe(
 
 def save_trained(model: wavemix.WaveMixLite, trained: Trained, folder: Path) -> None:
     """Write a trained network as ``folder``, whole or not at all."""
-    with _published(folder) as part:
+    with published(folder) as part:
         wavemix.save(model, part)
-        (part / "training.json").write_text(trained.model_dump_json(indent=2) + "\n")
+        (part / DESCRIPTION).write_text(trained.model_dump_json(indent=2) + "\n")
 
 
 def load_trained(folder: Path) -> tuple[wavemix.WaveMixLite, Trained]:
@@ -105,50 +105,13 @@ def load_trained(folder: Path) -> tuple[wavemix.WaveMixLite, Trained]:
     Raises:
         UserError: there is none, or a file of it is damaged.
     """
-    path = folder / "training.json"
+    path = folder / DESCRIPTION
     if not path.exists():
-        raise UserError(f"{folder}: no trained network here (no training.json); run `uv run dvc repro`")
+        raise UserError(f"{folder}: no trained network here (no {DESCRIPTION}); run `uv run dvc repro`")
     try:
         return wavemix.load(folder).eval(), Trained.model_validate_json(path.read_bytes())
     except (ValidationError, ValueError, OSError, SafetensorError) as error:
         raise UserError(f"{folder}: not a whole trained network: {error}") from None
-
-
-def start_from(folder: Path, network: wavemix.WaveMixLite, manifest: Manifest) -> bool:
-    """Put the weights of the trained network in ``folder`` into ``network``, which is for the shards of ``manifest``.
-
-    Returns whether all of them fitted: where the two differ in task or classes, the head is left as it is.
-
-    Raises:
-        UserError: there is no trained network, or one of another size.
-    """
-    pretrained, trained = load_trained(folder)
-    state = pretrained.state_dict()
-    same = (trained.task, trained.class_names) == (manifest.task, manifest.class_names)
-    if not same:
-        state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
-        state |= {name: tensor for name, tensor in network.state_dict().items() if name.startswith("head.")}
-    try:
-        load_exactly(network, state)
-    except ValueError as error:
-        raise UserError(
-            f"train.pretrained: {folder}: {error}; make params.yaml's model that of {folder / 'config.json'}"
-        ) from None
-    return same
-
-
-def weights_digest(folder: Path) -> str:
-    """SHA-256 of the weights in ``folder``, by which a training knows what it started from.
-
-    Raises:
-        UserError: there are none.
-    """
-    path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        raise UserError(
-            f"train.pretrained: {folder}: no trained network here (no {path.name}); copy a checkpoints/best there"
-        )
-    return _sha256(path)
 
 
 def save_state(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
@@ -157,7 +120,7 @@ def save_state(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state:
     Raises:
         OSError: the disk is full, for example; nothing is left of it.
     """
-    with _published(folder) as part:
+    with published(folder) as part:
         hashes = {}
         for name, group in tensors.items():
             content = to_safetensors({key: tensor.contiguous() for key, tensor in group.items()})
@@ -296,7 +259,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
 
 
 @contextmanager
-def _published(folder: Path) -> Iterator[Path]:
+def published(folder: Path) -> Iterator[Path]:
     """An empty folder to write into, which is then flushed to the disk and called ``folder``."""
     # One name beside all of them: what a killed process left goes before more is written.
     part = folder.with_name(".part")

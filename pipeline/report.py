@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import figures, tracking
-from pipeline.checkpoint import Trained
+from pipeline.checkpoint import DESCRIPTION, Trained
 from pipeline.comparison import all_runs, beside_paper, tradeoff_points
 from pipeline.data_page import data_figures, data_text
 from pipeline.errors import UserError
@@ -84,7 +84,7 @@ def read_experiment(params: Params, checkpoint: Path, reports: Path) -> Experime
         UserError: one of them was not run.
     """
     try:
-        trained = Trained.model_validate_json((checkpoint / "training.json").read_bytes())
+        trained = Trained.model_validate_json((checkpoint / DESCRIPTION).read_bytes())
         metrics = json.loads((reports / "metrics.json").read_bytes())
         cost = json.loads((reports / "benchmark.json").read_bytes())
         with (reports / "curves.csv").open(newline="", encoding="utf-8") as file:

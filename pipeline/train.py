@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import shutil
 import signal
 import statistics
@@ -14,21 +15,22 @@ from pathlib import Path
 
 import torch
 
-from pipeline import tracking
-from pipeline.checkpoint import Trained, weights_digest
+from pipeline import finished, tracking
+from pipeline.checkpoint import Trained, load_trained, published
 from pipeline.errors import UserError
 from pipeline.machine import device_name
 from pipeline.manifest import FILE_NAME, Manifest, read_manifest
 from pipeline.params import Params, configuration_hash
 from pipeline.paths import shards_folder, work_folder
+from pipeline.pretrained import weights_digest
 from pipeline.trainer import Stopped, Trainer
 from pipeline.trial import settle_batch_size
 from pipeline.workplace import only_one
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A finished training: its best network lies in ``best``; ``curves`` has a row per epoch."""
+class Ended:
+    """One training that ended: its best network lies in ``best``; ``curves`` has a row per epoch."""
 
     trained: Trained
     best: Path
@@ -47,33 +49,61 @@ class Data:
 def train(params: Params, out: Path, curves: Path) -> Trained:
     """Train the network of ``params`` on its prepared data, ``train.repeats`` times with seeds one after another.
 
-    Writes the best network to ``out`` and a row per epoch of its training to ``curves`` (CSV). An unfinished training
-    of the same params and data is gone on with; with other params or data it starts anew.
+    Writes the best network to ``out`` and a row per epoch of its training to ``curves`` (CSV), and keeps both until
+    `finished.forget`. An unfinished training of the same params and data is gone on with; with other params or data it
+    starts anew.
 
     Raises:
         UserError: data or params do not fit.
         SystemExit: a signal came (128 + its number); the state is saved.
     """
-    folder = shards_folder(params.data, params.size)
-    manifest = read_manifest(folder)
-    data = Data(folder, manifest, hashlib.sha256((folder / FILE_NAME).read_bytes()).hexdigest())
+    data = _read_data(params)
     each = _each_repeat(params)
     works = [_work(one, data) for one in each]
     parent = _open_parent(params, data) if params.train.repeats > 1 else None
     parent_id = parent.run_id if parent else None
     kept = works[0] / "batch_size"
-    finished = [_train_once(one, data, work, kept, parent_id) for one, work in zip(each, works, strict=True)]
-    best = max(finished, key=lambda one: one.trained.value)
+    ended = [_train_once(one, data, work, kept, parent_id) for one, work in zip(each, works, strict=True)]
+    best = max(ended, key=lambda one: one.trained.value)
     leader = torch.distributed.get_rank() == 0 if torch.distributed.is_initialized() else True
     if leader:
-        _write_curves(best.curves, curves)
-        shutil.rmtree(out, ignore_errors=True)
-        shutil.copytree(best.best, out)
         if parent:
-            _close_parent(parent, [one.trained for one in finished])
+            _close_parent(parent, [one.trained for one in ended])
+        folder = _finished(params, data)
+        with published(folder) as part:
+            shutil.copytree(best.best, part, dirs_exist_ok=True)
+            _write_curves(best.curves, part / finished.CURVES)
         for work in works:
             shutil.rmtree(work)
+        finished.copy_outputs(folder, out, curves)
     return best.trained
+
+
+def take_finished(params: Params, out: Path, curves: Path) -> Trained | None:
+    """What `train` wrote for the same params and data with the same code, written again where it is still kept."""
+    data = _read_data(params)
+    folder = _finished(params, data)
+    if not folder.exists():
+        return None
+    if os.environ.get("RANK", "0") == "0":
+        for one in _each_repeat(params):
+            shutil.rmtree(_work(one, data), ignore_errors=True)
+        finished.copy_outputs(folder, out, curves)
+        print(
+            f"this training had ended before: its result is taken from {folder}; delete that to train it again"
+        )
+    return load_trained(folder)[1]
+
+
+def _read_data(params: Params) -> Data:
+    folder = shards_folder(params.data, params.size)
+    manifest = read_manifest(folder)
+    return Data(folder, manifest, hashlib.sha256((folder / FILE_NAME).read_bytes()).hexdigest())
+
+
+def _finished(params: Params, data: Data) -> Path:
+    """Where the whole training, all its repeats, is kept when it has ended."""
+    return finished.folder(_work(params, data).name)
 
 
 def _each_repeat(params: Params) -> list[Params]:
@@ -89,12 +119,12 @@ def _work(params: Params, data: Data) -> Path:
     return work_folder("train", configuration_hash(params.model, params.train, data.digest, started_from))
 
 
-def _train_once(params: Params, data: Data, work: Path, kept: Path, parent_id: str | None) -> Finished:
+def _train_once(params: Params, data: Data, work: Path, kept: Path, parent_id: str | None) -> Ended:
     """One training to its end, or what it gave if it was finished before. All repeats have ``kept``'s batch size."""
     outcome = work / "outcome.json"
     if outcome.exists():
         values = json.loads(outcome.read_bytes())
-        return Finished(Trained.model_validate_json(values["trained"]), work / "best", values["curves"])
+        return Ended(Trained.model_validate_json(values["trained"]), work / "best", values["curves"])
     params = settle_batch_size(params, data.manifest, kept)
     trainer = Trainer(params, data.manifest, data.folder, work)
     # A DVC that was killed may have left its training behind, still at work in this folder.
@@ -105,7 +135,7 @@ def _train_once(params: Params, data: Data, work: Path, kept: Path, parent_id: s
             outcome.with_suffix(".part").write_text(json.dumps(values))
             outcome.with_suffix(".part").replace(outcome)
     trainer.accelerator.wait_for_everyone()
-    return Finished(trained, trainer.best_folder, trainer.progress.curves)
+    return Ended(trained, trainer.best_folder, trainer.progress.curves)
 
 
 def _run(trainer: Trainer, params: Params, data: Data, work: Path, parent_id: str | None) -> Trained:
@@ -131,8 +161,8 @@ def _run(trainer: Trainer, params: Params, data: Data, work: Path, parent_id: st
         raise SystemExit(128 + received) from None
     finally:
         if status == "FINISHED" and trainer.rank == 0:
-            _write_curves(trainer.progress.curves, work / "curves.csv")
-            tracker.log_artifact(work / "curves.csv")
+            _write_curves(trainer.progress.curves, work / finished.CURVES)
+            tracker.log_artifact(work / finished.CURVES)
             tracker.log_artifact(trainer.best_folder, "checkpoint")
         tracker.finish(status)
 

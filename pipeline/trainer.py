@@ -35,6 +35,7 @@ from pipeline.machine import StopSignal, choose_amp, choose_device, peak_memory
 from pipeline.manifest import Manifest
 from pipeline.optim import PhaseSteps, build_optimizer
 from pipeline.params import Params
+from pipeline.pretrained import start_from
 from pipeline.progress import Progress, progress_bar
 from pipeline.streaming import open_loader
 from pipeline.tasks import build_network, measure, normalise, place, task_of
@@ -71,7 +72,7 @@ class Trainer:
         torch.manual_seed(self.settings.seed)
         self.network = place(build_network(params, manifest), self.device)
         if params.pretrained is not None:
-            fitted = checkpoint.start_from(params.pretrained, self.network, manifest)
+            fitted = start_from(params.pretrained, self.network, manifest)
             if self.rank == 0 and not fitted:
                 print(f"{params.pretrained} is for another task or other classes: the head starts anew")
         manifest.split("val")
@@ -126,7 +127,7 @@ class Trainer:
                 if progress.batch > 0:
                     self._validate()
         self.accelerator.wait_for_everyone()
-        return Trained.model_validate_json((self.best_folder / "training.json").read_bytes())
+        return Trained.model_validate_json((self.best_folder / checkpoint.DESCRIPTION).read_bytes())
 
     def _run_phase(self, optimizer_state: dict[str, Tensor] | None) -> None:
         progress, settings = self.progress, self.settings

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+from pipeline import finished
 from pipeline.errors import run_stage
 from pipeline.evaluate import evaluate
 from pipeline.params import load_params
 
 
 def main() -> None:
-    trained, measured = evaluate(load_params(), Path("checkpoints/best"), Path("reports"))
+    checkpoint = Path("checkpoints/best")
+    trained, measured = evaluate(load_params(), checkpoint, Path("reports"))
+    finished.forget(checkpoint)  # DVC evaluates what it has recorded
     name = trained.metric.removeprefix("val/")
     print(f"{name} on {measured.samples:,} {measured.split} images: {measured.figures[name]:.4f}")
 

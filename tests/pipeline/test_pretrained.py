@@ -14,11 +14,11 @@ import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
-from pipeline.checkpoint import weights_digest
 from pipeline.errors import UserError
 from pipeline.manifest import read_manifest
 from pipeline.params import Params
 from pipeline.paths import shards_folder
+from pipeline.pretrained import weights_digest
 from pipeline.train import train
 from pipeline.trainer import Trainer
 

@@ -1,0 +1,102 @@
+"""A training that has ended is kept until DVC has recorded it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline import finished
+from pipeline.checkpoint import Trained
+from pipeline.params import Params
+from pipeline.train import take_finished, train
+from pipeline.trainer import Trainer
+
+OUT, CURVES = Path("checkpoints/best"), Path("reports/curves.csv")
+
+
+def kept() -> list[Path]:
+    return list(Path(".work/trained").glob("*"))
+
+
+def clear_outputs() -> None:
+    """As DVC does before it runs the stage."""
+    shutil.rmtree(OUT)
+    CURVES.unlink()
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_outputs_that_were_lost_come_back_without_training(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, repeats: int
+) -> None:
+    params = toy(repeats=repeats)
+    trained = train(params, OUT, CURVES)
+    weights, rows = load_file(OUT / "model.safetensors"), CURVES.read_bytes()
+    names = {path.name for path in OUT.iterdir()}
+    clear_outputs()
+    monkeypatch.delattr(Trainer, "run")
+    assert take_finished(params, OUT, CURVES) == trained
+    assert (
+        names
+        == {path.name for path in OUT.iterdir()}
+        == {"model.safetensors", "config.json", "training.json"}
+    )
+    assert CURVES.read_bytes() == rows
+    for name, tensor in load_file(OUT / "model.safetensors").items():
+        assert torch.equal(tensor, weights[name])
+    # Lost once more, as on a disk that is still full.
+    clear_outputs()
+    assert take_finished(params, OUT, CURVES) == trained
+
+
+def test_killed_before_its_work_was_cleared(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = shutil.rmtree
+
+    def killed(path: Path, ignore_errors: bool = False) -> None:
+        if path.parent.name == "train":
+            raise KeyboardInterrupt
+        remove(path, ignore_errors=ignore_errors)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(toy(), OUT, CURVES)
+    assert list(Path(".work/train").iterdir())
+    assert take_finished(toy(), OUT, CURVES) is not None
+    assert list(Path(".work/train").iterdir()) == []
+
+
+def test_other_params_data_or_code_are_another_training(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(toy(), OUT, CURVES)
+    assert take_finished(toy(seed=1), OUT, CURVES) is None
+    manifest = Path("data/shards/toy/8x12/manifest.json")
+    content = manifest.read_text()
+    manifest.write_text(content + " ")
+    assert take_finished(toy(), OUT, CURVES) is None
+    manifest.write_text(content)
+    shutil.copytree(Path(finished.__file__).parent, "changed")
+    Path("changed/losses.py").write_text("")
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.finished.pipeline.__path__", ["changed"])
+        assert take_finished(toy(), OUT, CURVES) is None
+    assert take_finished(toy(), OUT, CURVES) is not None
+
+
+def test_what_was_evaluated_is_forgotten_and_nothing_else(toy: Callable[..., Params]) -> None:
+    first: Trained = train(toy(), Path("first"), CURVES)
+    train(toy(seed=1), Path("second"), CURVES)
+    assert len(kept()) == 2
+    finished.forget(Path("second"))
+    assert len(kept()) == 1
+    assert take_finished(toy(), OUT, CURVES) == first
+    finished.forget(OUT)
+    assert kept() == []
+    finished.forget(OUT)
