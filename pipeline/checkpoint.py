@@ -181,6 +181,8 @@ class StateFolder:
     def _write(
         self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
     ) -> None:
+        for left in self.folder.glob(".step-*.part"):  # by a process that was killed
+            shutil.rmtree(left)
         try:
             save_state(self.folder / f"step-{step:09d}", tensors, state)
         except OSError as error:
@@ -261,8 +263,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
 @contextmanager
 def published(folder: Path) -> Iterator[Path]:
     """An empty folder to write into, which is then flushed to the disk and called ``folder``."""
-    # One name beside all of them: what a killed process left goes before more is written.
-    part = folder.with_name(".part")
+    part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:

@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,8 @@ import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
-from pipeline.checkpoint import Trained, load_trained
+from pipeline import checkpoint
+from pipeline.checkpoint import StateFolder, Trained, load_trained
 from pipeline.errors import UserError
 from pipeline.metrics import Classification, Mean
 from pipeline.params import Params
@@ -263,6 +265,35 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(toy: Call
     with pytest.raises(UserError, match=r"not finite at step \d+ .*lower train.phases' lr"):
         run(toy(phases=[{"optimizer": "sgd", "lr": 1e20, "epochs": 3}]))
     assert not OUT.exists()
+
+
+def test_what_a_killed_save_left_goes_before_the_next(tmp_path: Path) -> None:
+    left = tmp_path / ".step-000000001.part"
+    left.mkdir()
+    with StateFolder(tmp_path) as states:
+        for step in range(2, 6):
+            states.save(step, {"network": {"weight": torch.full((3,), float(step))}}, {"step": step})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000004", "step-000000005"]
+
+
+def test_a_state_is_saved_as_it_was_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training changes its weights in place while the state of a moment ago is being written."""
+    changed = threading.Event()
+    write = checkpoint.save_state
+
+    def late(*arguments: Any) -> None:
+        changed.wait(20)
+        write(*arguments)
+
+    monkeypatch.setattr(checkpoint, "save_state", late)
+    weight = torch.ones(3)
+    with StateFolder(tmp_path) as states:
+        states.save(1, {"network": {"weight": weight}}, {"step": 1})
+        weight.zero_()
+        changed.set()
+    saved = states.latest()
+    assert saved is not None
+    assert saved[0]["network"]["weight"].tolist() == [1, 1, 1]
 
 
 def test_a_full_disk_costs_a_checkpoint_not_the_training(
