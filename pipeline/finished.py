@@ -13,6 +13,7 @@ from pathlib import Path
 import pipeline
 import wavemix
 from pipeline.checkpoint import DESCRIPTION
+from pipeline.machine import is_first_process
 from pipeline.params import configuration_hash
 from pipeline.paths import work_folder
 
@@ -39,6 +40,8 @@ def copy_outputs(kept: Path, out: Path, curves: Path) -> None:
 
 def forget(checkpoint: Path) -> None:
     """Delete what is kept of the training that gave ``checkpoint``."""
+    if not is_first_process():
+        return
     own = (checkpoint / DESCRIPTION).read_bytes()
     for path in work_folder(STAGE, "").glob(f"*/{DESCRIPTION}"):
         if path.read_bytes() == own:

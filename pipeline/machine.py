@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import sys
@@ -67,6 +68,11 @@ def peak_memory(device: torch.device) -> tuple[str, float]:
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return "system/peak_memory_gb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def is_first_process() -> bool:
+    """Whether this process is the only one, or the first of those that torchrun started; it need not have met them."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:

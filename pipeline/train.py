@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import shutil
 import signal
 import statistics
@@ -18,7 +17,7 @@ import torch
 from pipeline import finished, tracking
 from pipeline.checkpoint import Trained, load_trained, published
 from pipeline.errors import UserError
-from pipeline.machine import device_name
+from pipeline.machine import device_name, is_first_process
 from pipeline.manifest import FILE_NAME, Manifest, read_manifest
 from pipeline.params import Params, configuration_hash
 from pipeline.paths import shards_folder, work_folder
@@ -85,7 +84,7 @@ def take_finished(params: Params, out: Path, curves: Path) -> Trained | None:
     folder = _finished(params, data)
     if not folder.exists():
         return None
-    if os.environ.get("RANK", "0") == "0":
+    if is_first_process():
         for one in _each_repeat(params):
             shutil.rmtree(_work(one, data), ignore_errors=True)
         finished.copy_outputs(folder, out, curves)

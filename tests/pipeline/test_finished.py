@@ -100,3 +100,17 @@ def test_what_was_evaluated_is_forgotten_and_nothing_else(toy: Callable[..., Par
     finished.forget(OUT)
     assert kept() == []
     finished.forget(OUT)
+
+
+def test_only_the_first_of_several_processes_writes(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = train(toy(), OUT, CURVES)
+    kept_network = shutil.copytree(OUT, "copy")
+    clear_outputs()
+    with monkeypatch.context() as second:
+        second.setenv("RANK", "1")
+        assert take_finished(toy(), OUT, CURVES) == trained
+        finished.forget(kept_network)
+    assert not OUT.exists()
+    assert len(kept()) == 1
