@@ -106,7 +106,7 @@ def test_only_the_first_of_several_processes_writes(
     toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = train(toy(), OUT, CURVES)
-    kept_network = shutil.copytree(OUT, "copy")
+    kept_network = shutil.copytree(OUT, Path("copy"))
     clear_outputs()
     with monkeypatch.context() as second:
         second.setenv("RANK", "1")
