@@ -1,7 +1,7 @@
 """A training that has ended, kept until DVC has recorded it.
 
 DVC clears a stage's outputs before it runs the stage. Killed, or out of room, after the training and before its
-outputs were recorded, it would train again.
+outputs were recorded, it would train again. `evaluate` comes once they are.
 """
 
 from __future__ import annotations

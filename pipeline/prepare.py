@@ -50,11 +50,16 @@ class Places:
     target: Path
 
     @property
-    def locks(self) -> tuple[Path, Path]:
-        """Of the work folder, and of the output: two configurations may write to one."""
+    def lock(self) -> Path:
+        """Of the work folder, which copies of the repository share."""
+        return self.work.with_suffix(".lock")
+
+    @property
+    def output_lock(self) -> Path:
+        """Of the output: two configurations may write to one."""
         work = str(self.work / "shards")
         output = str(self.target.resolve()) if self.shards.location == work else self.shards.location
-        return self.work.with_suffix(".lock"), self.work.with_name(f"{configuration_hash(output)}.lock")
+        return self.work.with_name(f"{configuration_hash(output)}.lock")
 
     @classmethod
     def of(cls, data: str, params: Params, digest: str) -> Places:
@@ -82,7 +87,11 @@ def prepare(data: str, params: Params) -> list[Manifest]:
         raise UserError(f"datasets.{data}.sizes: a size occurs twice in {dataset.sizes}; name each once")
     places = Places.of(data, params, source_print.digest)
     kept = work_folder("prepare", f"{data}.json")
-    with only_one(*places.locks), disk_errors_explained(places.work):
+    with (
+        only_one(places.lock, wait=True),
+        only_one(places.output_lock),
+        disk_errors_explained(places.work),
+    ):
         places.work.mkdir(exist_ok=True)
         source = Source(params.root(data), files, places.work / "scratch", dataset.options)
         listing = with_val_split(read(dataset.reader, source), dataset.val_fraction, data)

@@ -8,7 +8,6 @@ import json
 import shutil
 import signal
 import statistics
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +44,19 @@ class Data:
     digest: str
 
 
+def train_once(params: Params, out: Path, curves: Path) -> Trained:
+    """What `train` gives; where the same training is being done it is waited for, where it was done it is taken.
+
+    DVC clears ``out`` and ``curves`` before it trains. Killed before it recorded them, it shall not have to train
+    again; and what a killed DVC leaves behind may still be at work.
+    """
+    data = _read_data(params)
+    works = [_work(one, data) for one in _each_repeat(params)]
+    locks = [work.with_suffix(".lock") for work in works] if is_first_process() else []
+    with only_one(*locks, wait=True):
+        return _take_finished(params, data, works, out, curves) or train(params, out, curves)
+
+
 def train(params: Params, out: Path, curves: Path) -> Trained:
     """Train the network of ``params`` on its prepared data, ``train.repeats`` times with seeds one after another.
 
@@ -62,7 +74,7 @@ def train(params: Params, out: Path, curves: Path) -> Trained:
     parent = _open_parent(params, data) if params.train.repeats > 1 else None
     parent_id = parent.run_id if parent else None
     kept = works[0] / "batch_size"
-    ended = [_train_once(one, data, work, kept, parent_id) for one, work in zip(each, works, strict=True)]
+    ended = [_train_repeat(one, data, work, kept, parent_id) for one, work in zip(each, works, strict=True)]
     best = max(ended, key=lambda one: one.trained.value)
     leader = torch.distributed.get_rank() == 0 if torch.distributed.is_initialized() else True
     if leader:
@@ -78,15 +90,14 @@ def train(params: Params, out: Path, curves: Path) -> Trained:
     return best.trained
 
 
-def take_finished(params: Params, out: Path, curves: Path) -> Trained | None:
+def _take_finished(params: Params, data: Data, works: list[Path], out: Path, curves: Path) -> Trained | None:
     """What `train` wrote for the same params and data with the same code, written again where it is still kept."""
-    data = _read_data(params)
     folder = _finished(params, data)
     if not folder.exists():
         return None
     if is_first_process():
-        for one in _each_repeat(params):
-            shutil.rmtree(_work(one, data), ignore_errors=True)
+        for work in works:
+            shutil.rmtree(work, ignore_errors=True)
         finished.copy_outputs(folder, out, curves)
         print(
             f"this training had ended before: its result is taken from {folder}; delete that to train it again"
@@ -118,7 +129,7 @@ def _work(params: Params, data: Data) -> Path:
     return work_folder("train", configuration_hash(params.model, params.train, data.digest, started_from))
 
 
-def _train_once(params: Params, data: Data, work: Path, kept: Path, parent_id: str | None) -> Ended:
+def _train_repeat(params: Params, data: Data, work: Path, kept: Path, parent_id: str | None) -> Ended:
     """One training to its end, or what it gave if it was finished before. All repeats have ``kept``'s batch size."""
     outcome = work / "outcome.json"
     if outcome.exists():
@@ -126,13 +137,11 @@ def _train_once(params: Params, data: Data, work: Path, kept: Path, parent_id: s
         return Ended(Trained.model_validate_json(values["trained"]), work / "best", values["curves"])
     params = settle_batch_size(params, data.manifest, kept)
     trainer = Trainer(params, data.manifest, data.folder, work)
-    # A DVC that was killed may have left its training behind, still at work in this folder.
-    with only_one(work / "lock") if trainer.rank == 0 else nullcontext():
-        trained = _run(trainer, params, data, work, parent_id)
-        if trainer.rank == 0:
-            values = {"trained": trained.model_dump_json(), "curves": trainer.progress.curves}
-            outcome.with_suffix(".part").write_text(json.dumps(values))
-            outcome.with_suffix(".part").replace(outcome)
+    trained = _run(trainer, params, data, work, parent_id)
+    if trainer.rank == 0:
+        values = {"trained": trained.model_dump_json(), "curves": trainer.progress.curves}
+        outcome.with_suffix(".part").write_text(json.dumps(values))
+        outcome.with_suffix(".part").replace(outcome)
     trainer.accelerator.wait_for_everyone()
     return Ended(trained, trainer.best_folder, trainer.progress.curves)
 

@@ -4,13 +4,11 @@ from pathlib import Path
 
 from pipeline.errors import run_stage
 from pipeline.params import load_params
-from pipeline.train import take_finished, train
+from pipeline.train import train_once
 
 
 def main() -> None:
-    params, out, curves = load_params(), Path("checkpoints/best"), Path("reports/curves.csv")
-    # DVC clears both before it trains. Killed before it recorded them, it shall not have to train again.
-    trained = take_finished(params, out, curves) or train(params, out, curves)
+    trained = train_once(load_params(), out=Path("checkpoints/best"), curves=Path("reports/curves.csv"))
     print(f"best {trained.metric} {trained.value:.4f} in epoch {trained.epoch}: checkpoints/best")
 
 

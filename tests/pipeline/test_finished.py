@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from pipeline import finished
 from pipeline.checkpoint import Trained
 from pipeline.params import Params
-from pipeline.train import take_finished, train
+from pipeline.train import train, train_once
 from pipeline.trainer import Trainer
 
 OUT, CURVES = Path("checkpoints/best"), Path("reports/curves.csv")
@@ -39,7 +39,7 @@ def test_outputs_that_were_lost_come_back_without_training(
     names = {path.name for path in OUT.iterdir()}
     clear_outputs()
     monkeypatch.delattr(Trainer, "run")
-    assert take_finished(params, OUT, CURVES) == trained
+    assert train_once(params, OUT, CURVES) == trained
     assert (
         names
         == {path.name for path in OUT.iterdir()}
@@ -50,7 +50,7 @@ def test_outputs_that_were_lost_come_back_without_training(
         assert torch.equal(tensor, weights[name])
     # Lost once more, as on a disk that is still full.
     clear_outputs()
-    assert take_finished(params, OUT, CURVES) == trained
+    assert train_once(params, OUT, CURVES) == trained
 
 
 def test_killed_before_its_work_was_cleared(
@@ -68,26 +68,38 @@ def test_killed_before_its_work_was_cleared(
         with pytest.raises(KeyboardInterrupt):
             train(toy(), OUT, CURVES)
     assert list(Path(".work/train").iterdir())
-    assert take_finished(toy(), OUT, CURVES) is not None
+    train_once(toy(), OUT, CURVES)
     assert list(Path(".work/train").iterdir()) == []
+
+
+class TrainsAgain(Exception):
+    pass
 
 
 def test_other_params_data_or_code_are_another_training(
     toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(toy(), OUT, CURVES)
-    assert take_finished(toy(seed=1), OUT, CURVES) is None
+
+    def again(*_: object) -> None:
+        raise TrainsAgain
+
+    monkeypatch.setattr("pipeline.train.train", again)
+    with pytest.raises(TrainsAgain):
+        train_once(toy(seed=1), OUT, CURVES)
     manifest = Path("data/shards/toy/8x12/manifest.json")
     content = manifest.read_text()
     manifest.write_text(content + " ")
-    assert take_finished(toy(), OUT, CURVES) is None
+    with pytest.raises(TrainsAgain):
+        train_once(toy(), OUT, CURVES)
     manifest.write_text(content)
     shutil.copytree(Path(finished.__file__).parent, "changed")
     Path("changed/losses.py").write_text("")
     with monkeypatch.context() as patched:
         patched.setattr("pipeline.finished.pipeline.__path__", ["changed"])
-        assert take_finished(toy(), OUT, CURVES) is None
-    assert take_finished(toy(), OUT, CURVES) is not None
+        with pytest.raises(TrainsAgain):
+            train_once(toy(), OUT, CURVES)
+    train_once(toy(), OUT, CURVES)
 
 
 def test_what_was_evaluated_is_forgotten_and_nothing_else(toy: Callable[..., Params]) -> None:
@@ -96,7 +108,7 @@ def test_what_was_evaluated_is_forgotten_and_nothing_else(toy: Callable[..., Par
     assert len(kept()) == 2
     finished.forget(Path("second"))
     assert len(kept()) == 1
-    assert take_finished(toy(), OUT, CURVES) == first
+    assert train_once(toy(), OUT, CURVES) == first
     finished.forget(OUT)
     assert kept() == []
     finished.forget(OUT)
@@ -110,7 +122,7 @@ def test_only_the_first_of_several_processes_writes(
     clear_outputs()
     with monkeypatch.context() as second:
         second.setenv("RANK", "1")
-        assert take_finished(toy(), OUT, CURVES) == trained
+        assert train_once(toy(), OUT, CURVES) == trained
         finished.forget(kept_network)
     assert not OUT.exists()
     assert len(kept()) == 1

@@ -100,14 +100,29 @@ def test_two_at_once_on_one_output(workshop: Workshop) -> None:
     workshop.prepare()
     want = workshop.snapshot()
     digest = read_fingerprint(fingerprint_file("own")).digest
-    locks = Places.of("own", workshop.params(), digest).locks
-    assert len(set(locks)) == 2
-    for lock in locks:
-        with only_one(lock), pytest.raises(UserError, match="another process is at work on the same"):
-            workshop.prepare()
-    with only_one(*locks), pytest.raises(UserError, match="another process is at work on the same"):
+    output_lock = Places.of("own", workshop.params(), digest).output_lock
+    refused = pytest.raises(UserError, match=rf"process {os.getpid()} on .* is at work on the same .*stop it")
+    with only_one(output_lock), refused:
+        workshop.prepare()
+    with only_one(output_lock), refused:
         workshop.prepare(samples_per_shard=1)  # another configuration, the same output
     assert workshop.snapshot() == want
+
+
+def test_two_at_once_on_the_same_work_take_turns(workshop: Workshop) -> None:
+    """As copies of the repository do, in which queued experiments run."""
+    workshop.classes()
+    want = workshop.fresh(samples_per_shard=8, sizes=[[32, 32], [16, 16]])
+    write_params(workshop, workers=1)
+    lock = Places.of("own", load_params(), read_fingerprint(fingerprint_file("own")).digest).lock
+    with only_one(lock):
+        second = stage("prepare")
+        assert second.stdout is not None
+        assert f"waiting for process {os.getpid()} on ".encode() in second.stdout.readline()
+        assert second.poll() is None
+    assert second.wait() == 0
+    assert workshop.snapshot() == want
+    assert not lock.exists()
 
 
 def test_a_full_disk_keeps_what_is_finished(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

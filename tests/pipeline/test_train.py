@@ -184,10 +184,7 @@ def test_killed_and_asked_to_stop_it_goes_on_from_there(toy: Callable[..., Param
     killed.wait()
 
     stopped = start()
-    assert stopped.stdout is not None
-    for line in stopped.stdout:
-        if "going on from step" in line:
-            break
+    read_until(stopped, "going on from step")
     stopped.send_signal(signal.SIGTERM)
     output = stopped.communicate()[0]
     assert stopped.returncode == 128 + signal.SIGTERM, output
@@ -205,17 +202,25 @@ def test_killed_and_asked_to_stop_it_goes_on_from_there(toy: Callable[..., Param
         assert torch.equal(tensor, resumed[name]), name
 
 
-def test_two_at_once_on_one_training(toy: Callable[..., Params]) -> None:
-    params = toy(phases=[{"optimizer": "adamw", "epochs": 2000}])
-    write_params(params)
+def read_until(process: subprocess.Popen[str], words: str) -> str:
+    """The first line of ``process`` with ``words`` in it."""
+    assert process.stdout is not None
+    return next(line for line in process.stdout if words in line)
+
+
+def test_two_at_once_on_one_training_take_turns(toy: Callable[..., Params]) -> None:
+    write_params(toy(phases=[{"optimizer": "adamw", "epochs": 2000}]))
     first = start()
     wait_for_checkpoint(first, before="")
-    with pytest.raises(UserError, match="another process is at work on the same"):
-        run(params)
-    run(toy(seed=1))
-    assert first.poll() is None, first.communicate()[0]
+    second = start()
+    assert f"waiting for process {first.pid} on " in read_until(second, "waiting")
+    assert first.poll() is None
     first.terminate()
     assert "stopped by SIGTERM at step" in first.communicate()[0]
+    assert "going on from step" in read_until(second, "going on")
+    second.terminate()
+    assert second.wait() == 128 + signal.SIGTERM
+    assert not list(Path(".work/train").glob("*.lock"))
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
