@@ -20,7 +20,9 @@ from pipeline.datasets import embedded, find_reader
 from pipeline.datasets.downloads import download, downloads
 from pipeline.datasets.files import Tree, is_remote, list_files
 from pipeline.errors import UserError, did_you_mean, printable
-from pipeline.params import DatasetParams
+from pipeline.params import DatasetParams, configuration_hash
+from pipeline.paths import work_folder
+from pipeline.workplace import only_one
 
 EMBEDDED: dict[str, Callable[[Path], None]] = {
     "digits": embedded.write_digits,
@@ -64,7 +66,11 @@ def acquire(data: str, params: DatasetParams, root: str) -> Tree:
     if not is_remote(root) and not Path(root).is_dir():
         if params.source is None:
             raise UserError(f"{data}: no folder {root}; {reader.files}; or set machine.roots.{data}")
-        _write_whole(Path(root), _writer(data, params.source))
+        write = _writer(data, params.source)
+        # Several queued experiments, or several datasets in one root, may find it missing at once.
+        with only_one(work_folder("acquire", f"{configuration_hash(root)}.lock"), wait=True):
+            if not Path(root).is_dir():
+                _write_whole(Path(root), write)
     try:
         files = list_files(root)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from pipeline import fingerprint
 from pipeline.datasets import embedded
 from pipeline.errors import UserError
 from pipeline.fingerprint import acquire
-from tests.pipeline.workshop import Workshop
+from tests.pipeline.workshop import Workshop, wait_for
 
 
 def test_digits_are_scikit_learns_each_in_one_split(workshop: Workshop) -> None:
@@ -76,4 +77,24 @@ def test_a_root_appears_whole_or_not_at_all(workshop: Workshop, monkeypatch: pyt
     monkeypatch.setitem(fingerprint.EMBEDDED, "digits", fail)
     with pytest.raises(UserError, match="played"):
         acquire("own", workshop.params(source="digits").named("own"), str(workshop.raw))
-    assert list(workshop.folder.iterdir()) == []
+    assert [path.name for path in workshop.folder.iterdir()] == [".work"]
+
+
+def test_two_that_find_it_missing_at_once_write_it_once(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def get() -> int:
+        return len(acquire("own", workshop.params(source="digits").named("own"), str(workshop.raw)))
+
+    others: list[Future[int]] = []
+
+    def write(root: Path) -> None:
+        others.append(pool.submit(get))
+        wait_for(lambda: "waiting for process" in capsys.readouterr().out)
+        embedded.write_digits(root)
+
+    workshop.raw.rmdir()
+    monkeypatch.setitem(fingerprint.EMBEDDED, "digits", write)
+    with ThreadPoolExecutor(1) as pool:
+        assert get() == 1797
+    assert [other.result() for other in others] == [1797]
