@@ -21,8 +21,9 @@ from typing import Any
 
 from pipeline.errors import in_one_line
 from pipeline.journal import Journal, send_kept
-from pipeline.params import Params
-from pipeline.paths import repository_root
+from pipeline.params import Params, configuration_hash
+from pipeline.paths import repository_root, work_folder
+from pipeline.workplace import only_one
 
 SEND_SECONDS = 5.0
 """Between two sendings of the journal."""
@@ -227,7 +228,11 @@ class Tracker:
         pause, deadline, kept_sent = SEND_SECONDS, float("inf"), False
         while True:
             try:
-                self._connect()
+                if self._client is None:
+                    # Two processes that make the tables of a new store at once get in each other's way.
+                    store = work_folder("mlflow", f"{configuration_hash(self.uri)}.lock")
+                    with only_one(*([store] if self.uri.startswith("sqlite:") else []), wait=True):
+                        self._connect()
                 self._send_jobs()
                 self._points.send(self._client, self._run)
                 if not kept_sent:
@@ -255,8 +260,6 @@ class Tracker:
 
     def _connect(self) -> None:
         """Import MLflow, make the experiment and the run: the first time, or after a failure."""
-        if self._client is not None:
-            return
         # A store that is down must cost seconds: MLflow's default is seven retries over four minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")

@@ -346,3 +346,33 @@ def test_only_a_change_of_the_code_makes_a_run_dirty(tmp_path: Path, monkeypatch
     assert tracking.source_tags()["git.dirty"] == "false"
     (tmp_path / "code.py").write_text("2")
     assert tracking.source_tags()["git.dirty"] == "true"
+
+
+def test_two_that_open_a_new_store_at_once_both_have_their_run(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").touch()
+    script = (
+        "from pathlib import Path; from pipeline.tracking import Tracker\n"
+        "tracker = Tracker('sqlite:///mlflow.db', 'toy', Path(f'journal-{os.getpid()}'))\n"
+        "tracker.start(name='a run')\n"
+        "assert tracker.finish() == []\n"
+    )
+    command = [sys.executable, "-c", "import os; " + script]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    both = [
+        subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for _ in range(2)
+    ]
+    for process in both:
+        output = process.communicate()[0]
+        assert process.returncode == 0, output
+        assert "does not answer" not in output
+    store = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (experiment,) = [one for one in store.search_experiments() if one.name == "toy"]
+    assert len(store.search_runs([experiment.experiment_id])) == 2
