@@ -49,7 +49,7 @@ def test_a_bad_download_leaves_nothing(
 ) -> None:
     with pytest.raises(UserError, match=message):
         acquire(workshop, Download(f"{url}/{name}", "0" * 32), monkeypatch)
-    assert not any(path.is_file() for path in workshop.folder.rglob("*"))
+    assert [path.name for path in workshop.folder.iterdir()] == [".work"]  # of the lock
 
 
 def test_an_unreachable_server_gets_one_line(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def test_a_root_appears_whole_or_not_at_all(workshop: Workshop, monkeypatch: pyt
     monkeypatch.setitem(fingerprint.EMBEDDED, "digits", fail)
     with pytest.raises(UserError, match="played"):
         acquire("own", workshop.params(source="digits").named("own"), str(workshop.raw))
-    assert not any(path.is_file() for path in workshop.folder.rglob("*"))
+    assert [path.name for path in workshop.folder.iterdir()] == [".work"]  # of the lock
 
 
 def test_two_that_find_it_missing_at_once_write_it_once(
