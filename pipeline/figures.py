@@ -39,6 +39,8 @@ STYLE: dict[str, Any] = {
 DOTS_PER_INCH = 120
 MANY = 24
 """More classes than this get no cell numbers, and bars only for the best and the worst."""
+LOG_RANGE = 1e4
+"""Most that the ends of a logarithmic axis differ by."""
 
 Image = npt.NDArray[np.uint8]
 Curve = Sequence[tuple[float, float]]
@@ -141,6 +143,9 @@ def curves(panels: Mapping[str, Mapping[str, Curve]], x_label: str = "epoch") ->
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         if "rate" in title.lower():
             axes.set_yscale("log")
+            # The last step of a cosine is nearly 0, and would press all others into a line.
+            lowest, highest = axes.get_ylim()
+            axes.set_ylim(bottom=max(lowest, highest / LOG_RANGE))
         elif any(word in title.lower() for word in ("memory", "per second")):
             axes.dataLim.update_from_data_y([0], ignore=False)  # else a hair's breadth looks like a cliff
             axes.autoscale_view()

@@ -94,3 +94,13 @@ def test_default_palettes_have_no_colour_twice() -> None:
     colours = pictures.default_palette(100)
     assert len(set(colours)) == 100
     assert pictures.default_palette(0) == []
+
+
+def test_the_end_of_a_cosine_does_not_press_the_learning_rate_into_a_line() -> None:
+    rates = [(1.0, 1e-3), (2.0, 5e-4), (3.0, 5e-10)]
+    (axes,) = figures.curves({"Learning rate": {"learning_rate": rates}}).axes
+    bottom, top = axes.get_ylim()
+    assert top > 1e-3
+    assert 1e-8 < bottom < 1e-6
+    (axes,) = figures.curves({"Learning rate": {"learning_rate": rates[:2]}}).axes
+    assert axes.get_ylim()[0] > 1e-4
