@@ -82,6 +82,18 @@ def test_for_other_classes_or_another_task_the_head_starts_anew(
     assert "the head starts anew" in capsys.readouterr().out
 
 
+def test_from_classes_of_images_to_masks(earlier: Callable[..., Params]) -> None:
+    before = weights(EARLIER)
+    shutil.rmtree("data/shards/toy/8x12")
+    run(earlier("segmentation", pretrained=str(EARLIER), phases=[STILL]))
+    after = weights(Path("checkpoints/best"))
+    body = [name for name in before if name.endswith("weight") and not name.startswith("head.")]
+    assert body
+    for name in body:
+        assert torch.equal(after[name], before[name]), name
+    assert after.keys() != before.keys()
+
+
 def test_a_network_of_another_size_is_refused(earlier: Callable[..., Params]) -> None:
     params = earlier(pretrained=str(EARLIER))
     wider = params.model_copy(update={"model": params.model.model_copy(update={"dim": 2 * params.model.dim})})
