@@ -139,7 +139,7 @@ def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, An
         state = json.loads((folder / "state.json").read_bytes())
         files: dict[str, str] = state.pop("files")
         for name, digest in files.items():
-            if _sha256(folder / name) != digest:
+            if file_sha256(folder / name) != digest:
                 raise ValueError(f"{name} is damaged")
         return {Path(name).stem: load_file(folder / name) for name in files}, state
     except (OSError, KeyError, TypeError, SafetensorError) as error:
@@ -287,6 +287,7 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import wavemix
-from pipeline.checkpoint import load_trained
+from pipeline.checkpoint import file_sha256, load_trained
 from pipeline.errors import UserError
 from pipeline.manifest import Manifest
 from wavemix.weights import WEIGHTS_FILE, load_exactly
@@ -46,5 +45,4 @@ def weights_digest(folder: Path) -> str:
         raise UserError(
             f"train.pretrained: {folder}: no trained network here (no {path.name}); copy a checkpoints/best there"
         )
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)

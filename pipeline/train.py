@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
 import shutil
 import signal
 import statistics
@@ -14,7 +12,7 @@ from pathlib import Path
 import torch
 
 from pipeline import finished, tracking
-from pipeline.checkpoint import Trained, load_trained, published
+from pipeline.checkpoint import Trained, file_sha256, load_trained, published
 from pipeline.errors import UserError
 from pipeline.machine import device_name, is_first_process
 from pipeline.manifest import FILE_NAME, Manifest, read_manifest
@@ -27,21 +25,16 @@ from pipeline.workplace import only_one
 
 
 @dataclass(frozen=True)
-class Ended:
-    """One training that ended: its best network lies in ``best``; ``curves`` has a row per epoch."""
-
-    trained: Trained
-    best: Path
-    curves: list[dict[str, float]]
-
-
-@dataclass(frozen=True)
 class Data:
-    """Prepared data: the folder of the shards, its manifest and the manifest's SHA-256."""
+    """What a training is given, read once, as it begins."""
 
     folder: Path
+    """Of the shards."""
     manifest: Manifest
     digest: str
+    """SHA-256 of the manifest."""
+    pretrained: str | None
+    """SHA-256 of the weights that it starts from."""
 
 
 def train_once(params: Params, out: Path, curves: Path) -> Trained:
@@ -69,25 +62,24 @@ def train(params: Params, out: Path, curves: Path) -> Trained:
         SystemExit: a signal came (128 + its number); the state is saved.
     """
     data = _read_data(params)
+    folder = _finished(params, data)  # named after the code that trains, whatever is edited meanwhile
     each = _each_repeat(params)
     works = [_work(one, data) for one in each]
     parent = _open_parent(params, data) if params.train.repeats > 1 else None
     parent_id = parent.run_id if parent else None
     kept = works[0] / "batch_size"
     ended = [_train_repeat(one, data, work, kept, parent_id) for one, work in zip(each, works, strict=True)]
-    best = max(ended, key=lambda one: one.trained.value)
-    leader = torch.distributed.get_rank() == 0 if torch.distributed.is_initialized() else True
-    if leader:
+    best, best_work = max(zip(ended, works, strict=True), key=lambda pair: pair[0].value)
+    if is_first_process():
         if parent:
-            _close_parent(parent, [one.trained for one in ended])
-        folder = _finished(params, data)
+            _close_parent(parent, ended)
         with published(folder) as part:
-            shutil.copytree(best.best, part, dirs_exist_ok=True)
-            _write_curves(best.curves, part / finished.CURVES)
+            shutil.copytree(best_work / "best", part, dirs_exist_ok=True)
+            shutil.copyfile(best_work / finished.CURVES, part / finished.CURVES)
         for work in works:
             shutil.rmtree(work)
         finished.copy_outputs(folder, out, curves)
-    return best.trained
+    return best
 
 
 def _take_finished(params: Params, data: Data, works: list[Path], out: Path, curves: Path) -> Trained | None:
@@ -108,7 +100,8 @@ def _take_finished(params: Params, data: Data, works: list[Path], out: Path, cur
 def _read_data(params: Params) -> Data:
     folder = shards_folder(params.data, params.size)
     manifest = read_manifest(folder)
-    return Data(folder, manifest, hashlib.sha256((folder / FILE_NAME).read_bytes()).hexdigest())
+    pretrained = weights_digest(params.pretrained) if params.pretrained else None
+    return Data(folder, manifest, file_sha256(folder / FILE_NAME), pretrained)
 
 
 def _finished(params: Params, data: Data) -> Path:
@@ -125,25 +118,25 @@ def _each_repeat(params: Params) -> list[Params]:
 
 
 def _work(params: Params, data: Data) -> Path:
-    started_from = weights_digest(params.pretrained) if params.pretrained else None
-    return work_folder("train", configuration_hash(params.model, params.train, data.digest, started_from))
+    return work_folder("train", configuration_hash(params.model, params.train, data.digest, data.pretrained))
 
 
-def _train_repeat(params: Params, data: Data, work: Path, kept: Path, parent_id: str | None) -> Ended:
-    """One training to its end, or what it gave if it was finished before. All repeats have ``kept``'s batch size."""
+def _train_repeat(params: Params, data: Data, work: Path, kept: Path, parent_id: str | None) -> Trained:
+    """One training to its end, or what it gave if it was finished before. All repeats have ``kept``'s batch size.
+
+    Leaves the best network in ``work / "best"`` and a row per epoch in ``work / finished.CURVES``.
+    """
     outcome = work / "outcome.json"
     if outcome.exists():
-        values = json.loads(outcome.read_bytes())
-        return Ended(Trained.model_validate_json(values["trained"]), work / "best", values["curves"])
+        return Trained.model_validate_json(outcome.read_bytes())
     params = settle_batch_size(params, data.manifest, kept)
     trainer = Trainer(params, data.manifest, data.folder, work)
     trained = _run(trainer, params, data, work, parent_id)
     if trainer.rank == 0:
-        values = {"trained": trained.model_dump_json(), "curves": trainer.progress.curves}
-        outcome.with_suffix(".part").write_text(json.dumps(values))
+        outcome.with_suffix(".part").write_text(trained.model_dump_json())
         outcome.with_suffix(".part").replace(outcome)
     trainer.accelerator.wait_for_everyone()
-    return Ended(trained, trainer.best_folder, trainer.progress.curves)
+    return trained
 
 
 def _run(trainer: Trainer, params: Params, data: Data, work: Path, parent_id: str | None) -> Trained:
@@ -176,11 +169,10 @@ def _run(trainer: Trainer, params: Params, data: Data, work: Path, parent_id: st
 
 
 def _tags(trainer: Trainer, data: Data, parent_id: str | None) -> dict[str, str]:
-    pretrained = trainer.params.pretrained
     return {
         **tracking.source_tags(),
         **({"mlflow.parentRunId": parent_id} if parent_id else {}),
-        **({"pretrained.hash": weights_digest(pretrained)[:32]} if pretrained else {}),
+        **({"pretrained.hash": data.pretrained[:32]} if data.pretrained else {}),
         "data.hash": data.digest[:32],
         "device": device_name(trainer.device),
         "amp": trainer.amp,

@@ -102,6 +102,24 @@ def test_other_params_data_or_code_are_another_training(
     train_once(toy(), OUT, CURVES)
 
 
+def test_the_code_that_counts_is_that_of_the_beginning(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(Path(finished.__file__).parent, "changed")
+    Path("changed/losses.py").write_text("")
+    validate = Trainer._validate
+    with monkeypatch.context() as patched:
+
+        def edited_meanwhile(self: Trainer) -> None:
+            patched.setattr("pipeline.finished.pipeline.__path__", ["changed"])
+            validate(self)
+
+        patched.setattr(Trainer, "_validate", edited_meanwhile)
+        trained = train(toy(), OUT, CURVES)
+    monkeypatch.delattr(Trainer, "run")
+    assert train_once(toy(), OUT, CURVES) == trained
+
+
 def test_what_was_evaluated_is_forgotten_and_nothing_else(toy: Callable[..., Params]) -> None:
     first: Trained = train(toy(), Path("first"), CURVES)
     train(toy(seed=1), Path("second"), CURVES)
