@@ -7,6 +7,9 @@ import errno
 import sys
 from collections.abc import Callable, Iterable
 
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""The `OSError.errno` of a disk, or of a share of it, that is full."""
+
 
 class UserError(Exception):
     """Something the user can mend.
@@ -38,7 +41,7 @@ def run_stage(stage: Callable[[], None]) -> None:
         message = " ".join(str(error).split())
         sys.exit(f"error: {message}")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL_DISK:
             raise
         sys.exit(f"error: {error}; make room and run the same again")
     except KeyboardInterrupt:

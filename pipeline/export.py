@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.checkpoint import Trained, load_trained
+from pipeline.checkpoint import DESCRIPTION, Trained, load_trained
 from pipeline.errors import UserError, did_you_mean
 from pipeline.tasks import normalise
+from wavemix.weights import CONFIG_FILE, WEIGHTS_FILE
 
 
 class Deployed(nn.Module):
@@ -73,9 +74,9 @@ def _export_torch(checkpoint: Path, out: Path) -> Path:
 
 def _export_safetensors(checkpoint: Path, out: Path) -> Path:
     load_trained(checkpoint)
-    for name in ("model.safetensors", "config.json", "training.json"):
+    for name in (WEIGHTS_FILE, CONFIG_FILE, DESCRIPTION):
         shutil.copyfile(checkpoint / name, out / name)
-    return out / "model.safetensors"
+    return out / WEIGHTS_FILE
 
 
 def _deployed(checkpoint: Path) -> tuple[Deployed, Tensor, Any]:

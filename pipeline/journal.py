@@ -47,17 +47,15 @@ class Journal:
             OSError: the disk is full, for example; none of them was written.
         """
         now = int(time.time() * 1000)
-        new = {(key, step): value for key, value in metrics.items() if (key, step) not in self._known}
-        points = [
-            {"key": key, "value": value, "step": step, "time": now} for (key, step), value in new.items()
-        ]
+        new = {key: value for key, value in metrics.items() if (key, step) not in self._known}
+        points = ({"key": key, "value": value, "step": step, "time": now} for key, value in new.items())
         lines = b"".join(json.dumps(point).encode() + b"\n" for point in points)
         before = os.fstat(self._file.fileno()).st_size
         # A disk that fills up takes a part and says nothing; a line cut off must never be followed by another.
         if self._file.write(lines) < len(lines):
             self._file.truncate(before)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        self._known.update(new)
+        self._known.update((key, step) for key in new)
 
     def send(self, client: Any, run_id: str) -> None:
         """Send what was not sent yet."""

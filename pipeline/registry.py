@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline.checkpoint import Trained
+from pipeline.checkpoint import DESCRIPTION, Trained
 from pipeline.errors import UserError, in_one_line
 from pipeline.predict import ANSWER_COLUMNS, encode_base64
 from pipeline.runs import client
@@ -100,7 +100,7 @@ def fetch_checkpoint(uri: str, run: str | None = None, model: str | None = None)
             )
             return Path(path)
         path = mlflow.artifacts.download_artifacts(f"models:/{model}", dst_path=target)
-        return next(Path(path).glob("artifacts/*/training.json")).parent
+        return next(Path(path).glob(f"artifacts/*/{DESCRIPTION}")).parent
     except Exception as error:
         what = f"run {run!r}" if run is not None else f"model {model!r}"
         raise UserError(

@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -230,8 +231,8 @@ class Tracker:
             try:
                 if self._client is None:
                     # Two processes that make the tables of a new store at once get in each other's way.
-                    store = work_folder("mlflow", f"{configuration_hash(self.uri)}.lock")
-                    with only_one(*([store] if self.uri.startswith("sqlite:") else []), wait=True):
+                    lock = work_folder("mlflow", f"{configuration_hash(self.uri)}.lock")
+                    with only_one(lock, wait=True) if self.uri.startswith("sqlite:") else nullcontext():
                         self._connect()
                 self._send_jobs()
                 self._points.send(self._client, self._run)

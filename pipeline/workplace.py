@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from pipeline.errors import UserError
+from pipeline.errors import FULL_DISK, UserError
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def disk_errors_explained(work: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL_DISK:
             raise UserError(
                 f"no space left on the disk of {work}; what is finished is kept: free some and run again"
             ) from None
