@@ -71,6 +71,8 @@ def test_points_that_cannot_be_kept_are_said_and_end_nothing(
     tracker.log_metrics({"loss": 1.0}, 1)
     with files_end_at(0):
         missing = tracker.finish()
+    tracker._thread.join(60)  # later tests have a store of their own, and MLflow's is global
+    assert not tracker._thread.is_alive()
     assert missing[0].startswith("1 points, which could not be kept: ")
     assert "1 points, which could not be kept: " in capsys.readouterr().out
 

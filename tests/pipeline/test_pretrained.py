@@ -21,6 +21,7 @@ from pipeline.paths import shards_folder
 from pipeline.pretrained import weights_digest
 from pipeline.train import train
 from pipeline.trainer import Trainer
+from tests.pipeline.interrupted import cut_off
 
 EARLIER = Path("earlier")
 STILL = {"optimizer": "sgd", "lr": 1e-30, "momentum": 0, "epochs": 1}
@@ -107,20 +108,14 @@ def test_a_folder_without_a_network_is_refused(toy: Callable[..., Params]) -> No
 
 
 def test_other_weights_under_the_same_name_never_resume_a_stale_state(
-    earlier: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    earlier: Callable[..., Params], capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = earlier(pretrained=str(EARLIER), seed=1)
-    validate = Trainer._validate
-
-    def cut(self: Trainer) -> None:
-        validate(self)
-        if self.progress.epoch == 1:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Trainer, "_validate", cut)
-    with pytest.raises(SystemExit):
+    second_epoch = cut_off(
+        "_validate", lambda trainer: trainer.progress.epoch == 1, after=True, error=KeyboardInterrupt
+    )
+    with pytest.raises(SystemExit), second_epoch:
         run(params)
-    monkeypatch.setattr(Trainer, "_validate", validate)
     kept = shutil.copytree(EARLIER, "kept")
     run(earlier(seed=2))
     shutil.copytree("checkpoints/best", EARLIER, dirs_exist_ok=True)
@@ -131,3 +126,18 @@ def test_other_weights_under_the_same_name_never_resume_a_stale_state(
     shutil.copytree(kept, EARLIER, dirs_exist_ok=True)
     run(params)
     assert "going on from step" in capsys.readouterr().out
+
+
+def test_they_are_not_needed_once_it_has_begun(
+    earlier: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validate = Trainer._validate
+
+    def deleting(self: Trainer) -> None:
+        shutil.rmtree(EARLIER, ignore_errors=True)
+        validate(self)
+
+    monkeypatch.setattr(Trainer, "_validate", deleting)
+    run(earlier(pretrained=str(EARLIER), seed=1))
+    assert not EARLIER.exists()
+    assert Path("checkpoints/best/model.safetensors").exists()

@@ -24,6 +24,7 @@ from pipeline.journal import Journal
 from pipeline.params import Params
 from pipeline.train import train
 from pipeline.trainer import Trainer
+from tests.pipeline.interrupted import Interrupted, cut_off
 from tests.pipeline.workshop import wait_for
 
 OUT, CURVES = Path("checkpoints/best"), Path("reports/curves.csv")
@@ -53,28 +54,16 @@ def test_a_run_tells_what_was_done(toy: Callable[..., Params]) -> None:
     assert {"params.yaml", "curves.csv", "checkpoint", "data"} <= names
 
 
-class Interrupted(Exception):
-    pass
-
-
 def test_a_resumed_training_goes_on_in_its_run_with_no_point_twice(
     toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = toy(phases=[{"optimizer": "adamw", "epochs": 4}])
-    step, save = Trainer._step, Trainer._save
-
-    def cut(self: Trainer, *arguments: object) -> None:
-        if self.progress.step == 11:
-            raise Interrupted
-        step(self, *arguments)  # type: ignore[arg-type]
-
+    save = Trainer._save
     # Epoch 2 is logged but its checkpoint is not kept, so that it is trained and logged again.
     monkeypatch.setattr(Trainer, "_save", lambda self: save(self) if self.progress.epoch < 2 else None)
-    monkeypatch.setattr(Trainer, "_step", cut)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted), cut_off("_step", lambda trainer: trainer.progress.step == 11):
         train(params, OUT, CURVES)
     monkeypatch.setattr(Trainer, "_save", save)
-    monkeypatch.setattr(Trainer, "_step", step)
     trained = train(params, OUT, CURVES)
     (run,) = client().search_runs([e.experiment_id for e in client().search_experiments()])
     assert run.info.run_id == trained.run_id

@@ -27,7 +27,8 @@ from pipeline.errors import UserError
 from pipeline.metrics import Classification, Mean
 from pipeline.params import Params
 from pipeline.train import train
-from pipeline.trainer import Trainer, step_seed
+from pipeline.trainer import step_seed
+from tests.pipeline.interrupted import Interrupted, cut_off
 
 OUT, CURVES = Path("checkpoints/best"), Path("reports/curves.csv")
 TWO_PHASES = [{"optimizer": "adamw", "steps": 7, "warmup": {"steps": 2}}, {"optimizer": "sgd", "epochs": 2}]
@@ -54,10 +55,6 @@ def test_learns_the_toy(toy: Callable[..., Params], task: str, metric: str) -> N
     assert not model.training
 
 
-class Interrupted(Exception):
-    pass
-
-
 AUGMENTED = {
     "device": [{"HorizontalFlip": {}}, {"Pad": {"padding": 1}}, {"RandomCrop": {"height": 8, "width": 12}}],
     "host": [{"HorizontalFlip": {}}, {"RandomBrightnessContrast": {"p": 0.5}}],
@@ -76,7 +73,6 @@ AUGMENTED = {
 )
 def test_a_run_cut_off_anywhere_ends_with_the_same_weights(
     toy: Callable[..., Params],
-    monkeypatch: pytest.MonkeyPatch,
     stop_at: int,
     amp: str,
     augment: str | None,
@@ -88,20 +84,11 @@ def test_a_run_cut_off_anywhere_ends_with_the_same_weights(
     run(params)
     whole = weights()
 
-    step = Trainer._step
-
-    def cut(self: Trainer, *arguments: Any) -> None:
-        if self.progress.step == stop_at:
-            raise Interrupted
-        step(self, *arguments)
-
     always = params.model_copy(
         update={"machine": params.machine.model_copy(update={"checkpoint_seconds": 0.0, "cache": cache})}
     )
-    monkeypatch.setattr(Trainer, "_step", cut)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted), cut_off("_step", lambda trainer: trainer.progress.step == stop_at):
         run(always)
-    monkeypatch.setattr(Trainer, "_step", step)
     run(always)
     assert weights().keys() == whole.keys()
     for name, tensor in weights().items():
@@ -109,9 +96,7 @@ def test_a_run_cut_off_anywhere_ends_with_the_same_weights(
     assert len(CURVES.read_text().splitlines()) == 5
 
 
-def test_cut_off_between_an_epoch_and_its_validation(
-    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cut_off_between_an_epoch_and_its_validation(toy: Callable[..., Params]) -> None:
     """The state of the last step is there, that of the epoch is not: the validation alone is made up for."""
     phases = [{"optimizer": "adamw", "epochs": 3, "schedule": "cosine"}]
     params = toy(phases=phases)
@@ -120,17 +105,8 @@ def test_cut_off_between_an_epoch_and_its_validation(
     always = params.model_copy(
         update={"machine": params.machine.model_copy(update={"checkpoint_seconds": 0.0})}
     )
-    validate = Trainer._validate
-
-    def cut(self: Trainer) -> None:
-        if self.progress.epoch == 1:
-            raise Interrupted
-        validate(self)
-
-    monkeypatch.setattr(Trainer, "_validate", cut)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted), cut_off("_validate", lambda trainer: trainer.progress.epoch == 1):
         run(always)
-    monkeypatch.setattr(Trainer, "_validate", validate)
     run(always)
     for name, tensor in weights().items():
         assert torch.equal(tensor, whole[name]), name
@@ -224,44 +200,25 @@ def test_two_at_once_on_one_training_take_turns(toy: Callable[..., Params]) -> N
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
-    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    toy: Callable[..., Params], capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = toy(phases=TWO_PHASES)
     run(params)
     whole = weights()
-    validate = Trainer._validate
-
-    def cut(self: Trainer) -> None:
-        if self.progress.epoch == 2:
-            raise Interrupted
-        validate(self)
-
-    monkeypatch.setattr(Trainer, "_validate", cut)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted), cut_off("_validate", lambda trainer: trainer.progress.epoch == 2):
         run(params)
     newest = max(Path(".work").glob("train/*/states/step-*"))
     (newest / "network.safetensors").write_bytes(b"half a file")
-    monkeypatch.setattr(Trainer, "_validate", validate)
     run(params)
     assert f"checkpoint {newest.name} is damaged" in capsys.readouterr().out
     for name, tensor in weights().items():
         assert torch.equal(tensor, whole[name]), name
 
 
-def test_changed_params_start_anew(
-    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    validate = Trainer._validate
-
-    def cut(self: Trainer) -> None:
-        validate(self)
-        if self.progress.epoch == 1:
-            raise Interrupted
-
-    monkeypatch.setattr(Trainer, "_validate", cut)
-    with pytest.raises(Interrupted):
+def test_changed_params_start_anew(toy: Callable[..., Params], capsys: pytest.CaptureFixture[str]) -> None:
+    second_epoch = cut_off("_validate", lambda trainer: trainer.progress.epoch == 1, after=True)
+    with pytest.raises(Interrupted), second_epoch:
         run(toy())
-    monkeypatch.setattr(Trainer, "_validate", validate)
     run(toy(seed=1))
     assert "going on from" not in capsys.readouterr().out
 
