@@ -1,0 +1,85 @@
+"""Families of networks, by the name that ``model.family`` in ``params.yaml`` gives.
+
+To add one, write its `Family` in a file of its own and import it below.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UserError
+from pipeline.models.base import FAMILIES, Family, NetworkSpec
+from pipeline.models.choice import ModelParams, find_family, parse_model
+
+# One line for each family: importing it registers it.
+from pipeline.models.classifiers.resnet import ResNetFamily as ResNetFamily
+from pipeline.models.wavemix_lite import WaveMixFamily as WaveMixFamily
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "ModelParams",
+    "NetworkSpec",
+    "build_network",
+    "check_network",
+    "find_family",
+    "parse_model",
+]
+
+
+def build_network(model: Family, spec: NetworkSpec) -> nn.Module:
+    """Return the network of ``model`` for ``spec``, on the CPU and in training mode.
+
+    It takes float (B, channels, H, W), normalised, and returns logits: (B, outputs), or (B, outputs, H, W) where
+    ``spec.spatial``.
+
+    Raises:
+        UserError: see `check_network`.
+    """
+    check_network(model, spec)
+    return model.build(spec)
+
+
+def check_network(model: Family, spec: NetworkSpec) -> None:
+    """Refuse a network that cannot be had, before anything is built.
+
+    Raises:
+        UserError: its library is not installed, or the task, the size of the images or a key does not suit it.
+    """
+    require(model)
+    able = [
+        name for name, family in FAMILIES.items() if (family.per_pixel if spec.spatial else family.per_image)
+    ]
+    if model.family not in able:
+        asked, offered = ("pixel", "image") if spec.spatial else ("image", "pixel")
+        raise UserError(
+            f"model.family: got {model.family}, which answers once per {offered}; for one answer per {asked} take "
+            f"one of {', '.join(able)}"
+        )
+    if spec.memory == "lean" and not model.lean:
+        lean = [name for name, family in FAMILIES.items() if family.lean]
+        raise UserError(
+            f"train.memory: got lean, which {model.family} does not know; take default, or one of {', '.join(lean)}"
+        )
+    try:
+        model.check(spec)
+    except ValueError as error:
+        raise UserError(f"params.yaml: model: {error}") from None
+
+
+def require(model: Family) -> None:
+    """Refuse a family whose libraries are not installed.
+
+    Raises:
+        UserError: says how to install them.
+    """
+    missing = [name for name in model.requires if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"model.family: {model.family} needs {', '.join(missing)}, not installed here; "
+            "run `uv sync --extra rivals`"
+        )

@@ -1,0 +1,53 @@
+"""ResNet (He et al., arXiv:1512.03385), from torchvision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pipeline.models.base import Family, NetworkSpec, register
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@register
+class ResNetFamily(Family):
+    """ResNet for images of any size; it divides them by 32, with the CIFAR stem by 8."""
+
+    per_image: ClassVar[bool] = True
+
+    family: Literal["resnet"] = "resnet"
+    depth: Literal[18, 34, 50, 101, 152]
+    """Layers with weights."""
+    stem: Literal["imagenet", "cifar"] = "imagenet"
+    """imagenet divides the size by 4 (7x7 with stride 2, max pooling), cifar keeps it (3x3 with stride 1, no pooling).
+    The paper's counts are those of either; its memory is that of cifar."""
+
+    @property
+    def label(self) -> str:
+        """The usual name: ``ResNet-18``; with the CIFAR stem ``ResNet-18 (CIFAR stem)``."""
+        return f"ResNet-{self.depth}" + (" (CIFAR stem)" if self.stem == "cifar" else "")
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """The linear layer."""
+        return ("fc.",)
+
+    def build(self, spec: NetworkSpec) -> nn.Module:
+        """Return torchvision's network with a first convolution for ``spec.channels`` and the stem."""
+        from torch import nn
+        from torchvision.models import get_model
+
+        network: nn.Module = get_model(f"resnet{self.depth}", weights=None, num_classes=spec.outputs)
+        if self.stem == "cifar":
+            first = nn.Conv2d(spec.channels, 64, 3, stride=1, padding=1, bias=False)
+            network.maxpool = nn.Identity()
+        else:
+            first = nn.Conv2d(spec.channels, 64, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+        network.conv1 = first
+        return network
+
+    def inspected(self, network: nn.Module) -> dict[str, nn.Module]:
+        """Return the four stages."""
+        return {f"stage {stage}": network.get_submodule(f"layer{stage}") for stage in range(1, 5)}

@@ -1,0 +1,60 @@
+"""Networks without memory: built and run on torch's meta device, which knows shapes only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from pipeline.models.base import Family, NetworkSpec
+
+
+class _SchedulesOnHost(TorchFunctionMode):
+    """Keeps `torch.linspace` on the CPU: networks read their rates of stochastic depth from one when built."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        keywords = dict(kwargs or {})
+        if func is torch.linspace:
+            keywords.setdefault("device", "cpu")
+        return func(*args, **keywords)
+
+
+@contextmanager
+def on_meta() -> Iterator[None]:
+    """Make all tensors of the block on the meta device."""
+    with torch.device("meta"), _SchedulesOnHost():
+        yield
+
+
+def meta_network(model: Family, spec: NetworkSpec) -> nn.Module:
+    """Return the network on the meta device: names and shapes of its weights, no memory, no downloads."""
+    with on_meta():
+        return model.from_scratch().build(spec)
+
+
+def smallest_batch(model: Family, spec: NetworkSpec) -> int:
+    """Return the smallest batch that the network can be trained with: 1, or 2.
+
+    It is 2 where a batch norm sees maps of one pixel, of which one image has no variance. The first call in a process
+    loads torch's shape functions, which takes seconds: call it only where a batch of one would come up.
+    """
+    network = meta_network(model, spec)
+    image = torch.empty(1, spec.channels, *spec.size, device="meta")
+    try:
+        with on_meta():
+            network(image)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        return 2
+    return 1
