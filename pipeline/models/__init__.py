@@ -13,7 +13,21 @@ from pipeline.models.base import FAMILIES, Family, NetworkSpec
 from pipeline.models.choice import ModelParams, find_family, parse_model
 
 # One line for each family: importing it registers it.
+from pipeline.models.classifiers.cct import CCTFamily as CCTFamily
+from pipeline.models.classifiers.cpv import CPVFamily as CPVFamily
+from pipeline.models.classifiers.cvt import CvTFamily as CvTFamily
+from pipeline.models.classifiers.fnet import FNetFamily as FNetFamily
+from pipeline.models.classifiers.hybrid_vin import HybridViNFamily as HybridViNFamily
+from pipeline.models.classifiers.mlp_mixer import MLPMixerFamily as MLPMixerFamily
+from pipeline.models.classifiers.mobilenet_v2 import MobileNetV2Family as MobileNetV2Family
 from pipeline.models.classifiers.resnet import ResNetFamily as ResNetFamily
+from pipeline.models.classifiers.vit import ViTFamily as ViTFamily
+from pipeline.models.libraries.smp import SmpFamily as SmpFamily
+from pipeline.models.libraries.timm import TimmFamily as TimmFamily
+from pipeline.models.segmenters.convmixer import ConvMixerFamily as ConvMixerFamily
+from pipeline.models.segmenters.deeplab_v2 import DeepLabV2Family as DeepLabV2Family
+from pipeline.models.segmenters.segformer import SegFormerFamily as SegFormerFamily
+from pipeline.models.segmenters.unet import UNetFamily as UNetFamily
 from pipeline.models.wavemix_lite import WaveMixFamily as WaveMixFamily
 
 if TYPE_CHECKING:

@@ -19,6 +19,8 @@ Width = Annotated[int, Field(gt=0, le=65536)]
 """Channels, or pixels on a side. The limit keeps the product of any two of them a valid size of a tensor."""
 Depth = Annotated[int, Field(gt=0, le=256)]
 """Layers or blocks. The limit keeps a hostile ``config.json`` from costing time."""
+Ratio = Annotated[float, Field(gt=0, le=64)]
+"""A width over another."""
 Share = Annotated[float, Field(ge=0, lt=1)]
 """A probability of dropping something, 0 <= share < 1."""
 
@@ -70,7 +72,7 @@ class Family(Frozen, ABC):
         return ("head.",)
 
     @classmethod
-    def name(cls) -> str:
+    def family_name(cls) -> str:
         """Return the value of ``family`` that stands for this class."""
         return str(cls.model_fields["family"].default)
 
@@ -106,6 +108,24 @@ class Family(Frozen, ABC):
         return {"family": self.family, "params": keys, "spec": spec.model_dump(mode="json")}
 
 
+def check_tiling(side: int, size: tuple[int, int]) -> None:
+    """Refuse images of ``size`` (height, width) that squares of ``side`` pixels do not tile.
+
+    Raises:
+        ValueError: says which sizes do.
+    """
+    height, width = size
+    if height % side or width % side:
+        raise ValueError(
+            f"images of {height}x{width} do not divide into squares of {side}: both sides must be multiples of {side}"
+        )
+
+
+def numbered_blocks(blocks: nn.Module) -> dict[str, nn.Module]:
+    """Return the children of ``blocks`` as ``block 1``, ``block 2``, ..."""
+    return {f"block {number}": block for number, block in enumerate(blocks.children(), start=1)}
+
+
 FAMILIES: dict[str, type[Family]] = {}
 """All families by name; `register` fills it."""
 
@@ -114,5 +134,5 @@ Registered = TypeVar("Registered", bound=Family)
 
 def register(family: type[Registered]) -> type[Registered]:
     """Offer ``family`` as ``model.family``, under its name."""
-    FAMILIES[family.name()] = family
+    FAMILIES[family.family_name()] = family
     return family

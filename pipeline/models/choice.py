@@ -49,7 +49,9 @@ def find_family(name: Any) -> type[Family]:
 
 def _unknown_key(family: type[Family], key: str, value: Any) -> ValidationError:
     allowed = sorted(family.model_fields)
-    message = f"no such key of {family.name()}{did_you_mean(key, allowed)}, allowed: {', '.join(allowed)}"
+    message = (
+        f"no such key of {family.family_name()}{did_you_mean(key, allowed)}, allowed: {', '.join(allowed)}"
+    )
     return _refused(key, value, message)
 
 

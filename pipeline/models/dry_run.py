@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from pipeline.errors import in_one_line
 from pipeline.models.base import Family, NetworkSpec
 
 
@@ -40,6 +41,25 @@ def meta_network(model: Family, spec: NetworkSpec) -> nn.Module:
     """Return the network on the meta device: names and shapes of its weights, no memory, no downloads."""
     with on_meta():
         return model.from_scratch().build(spec)
+
+
+def check_by_running(model: Family, spec: NetworkSpec) -> None:
+    """Refuse a network that cannot take the images of ``spec``, by trying.
+
+    Raises:
+        ValueError: names the size, and repeats what the network says.
+    """
+    height, width = spec.size
+    takes = f"{model.label} does not take images of {height}x{width} in {spec.channels} channels"
+    try:
+        network = meta_network(model, spec)
+        with on_meta():
+            logits = network(torch.empty(2, spec.channels, height, width))
+    except Exception as error:  # each network has its own way to refuse
+        raise ValueError(f"{takes}: {in_one_line(error)}") from None
+    expected = (2, spec.outputs, height, width) if spec.spatial else (2, spec.outputs)
+    if getattr(logits, "shape", None) != expected:
+        raise ValueError(f"{takes}: its output is no tensor of {expected}")
 
 
 def smallest_batch(model: Family, spec: NetworkSpec) -> int:

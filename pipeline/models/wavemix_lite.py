@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pipeline.models.base import Depth, Family, NetworkSpec, Share, Width, register
+from pipeline.models.base import Depth, Family, NetworkSpec, Share, Width, numbered_blocks, register
 
 if TYPE_CHECKING:
     from torch import nn
@@ -90,8 +90,7 @@ class WaveMixKeys(Family):
 
     def inspected(self, network: nn.Module) -> dict[str, nn.Module]:
         """Return the blocks (the paper's Figure 3)."""
-        blocks = network.get_submodule("blocks").children()
-        return {f"block {number}": block for number, block in enumerate(blocks, start=1)}
+        return numbered_blocks(network.get_submodule("blocks"))
 
     def saved_config(self, spec: NetworkSpec) -> dict[str, Any]:
         """Return the fields of `wavemix.ModelConfig`, so that `wavemix.load` reads the same files."""

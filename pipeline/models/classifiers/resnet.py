@@ -34,19 +34,10 @@ class ResNetFamily(Family):
         return ("fc.",)
 
     def build(self, spec: NetworkSpec) -> nn.Module:
-        """Return torchvision's network with a first convolution for ``spec.channels`` and the stem."""
-        from torch import nn
-        from torchvision.models import get_model
+        """Return torchvision's network with the stem."""
+        from pipeline.models.networks.resnet import resnet
 
-        network: nn.Module = get_model(f"resnet{self.depth}", weights=None, num_classes=spec.outputs)
-        if self.stem == "cifar":
-            first = nn.Conv2d(spec.channels, 64, 3, stride=1, padding=1, bias=False)
-            network.maxpool = nn.Identity()
-        else:
-            first = nn.Conv2d(spec.channels, 64, 7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
-        network.conv1 = first
-        return network
+        return resnet(self.depth, spec.channels, spec.outputs, stem=self.stem)
 
     def inspected(self, network: nn.Module) -> dict[str, nn.Module]:
         """Return the four stages."""

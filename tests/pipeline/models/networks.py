@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.models import NetworkSpec
 
@@ -18,3 +18,12 @@ def spec(**changes: Any) -> NetworkSpec:
 def count(network: nn.Module) -> int:
     """Return the number of weights."""
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def torchsummary_count(network: nn.Module) -> int:
+    """Return the number of weights as torchsummary has it, and with it the paper.
+
+    It counts the ``weight`` and ``bias`` of modules: no class token, no learnt positions.
+    """
+    values = [getattr(module, key, None) for module in network.modules() for key in ("weight", "bias")]
+    return sum(value.numel() for value in values if isinstance(value, Tensor))

@@ -64,7 +64,9 @@ def test_what_is_not_allowed_is_named_where_it_stands(model: Any, where: str, me
 
 
 def test_families_are_offered_under_the_name_they_write() -> None:
-    assert {name: family.name() for name, family in FAMILIES.items()} == {name: name for name in FAMILIES}
+    assert {name: family.family_name() for name, family in FAMILIES.items()} == {
+        name: name for name in FAMILIES
+    }
 
 
 def test_reading_keys_loads_no_library_of_networks() -> None:

@@ -9,39 +9,86 @@ import torch
 
 from pipeline.models import FAMILIES, build_network, parse_model
 from pipeline.models.dry_run import meta_network
+from pipeline.models.features import feature_maps
 from pipeline.models.inputs import place
-from tests.pipeline.models.networks import count, spec
+from tests.pipeline.models.networks import count, spec, torchsummary_count
 
 IMAGENET64 = {"outputs": 1000, "size": (64, 64)}
+TINY = {"outputs": 200, "size": (64, 64)}
 MNIST = {"channels": 1, "size": (28, 28)}
+STREETS = {"spatial": True, "outputs": 20, "size": (256, 512)}
+VIT_BASE = {"family": "vit", "dim": 768, "depth": 12, "heads": 12, "patch": 16, "mlp_ratio": 4.0}
+VIT_SMALL = {
+    "family": "vit",
+    "dim": 384,
+    "depth": 12,
+    "heads": 6,
+    "patch": 4,
+    "mlp_ratio": 4.0,
+    "qkv_bias": True,
+}
 
-ROWS: list[tuple[dict[str, Any], dict[str, Any], int]] = [
-    ({"family": "resnet", "depth": 18}, {}, 11_181_642),
-    ({"family": "resnet", "depth": 34}, {}, 21_289_802),
-    ({"family": "resnet", "depth": 50}, {}, 23_528_522),
-    ({"family": "resnet", "depth": 101}, {}, 42_520_650),
-    ({"family": "resnet", "depth": 18}, IMAGENET64, 11_689_512),
-    ({"family": "resnet", "depth": 34}, IMAGENET64, 21_797_672),
-    ({"family": "resnet", "depth": 50}, IMAGENET64, 25_557_032),
-    ({"family": "resnet", "depth": 101}, IMAGENET64, 44_549_160),
-    ({"family": "resnet", "depth": 18}, MNIST, 11_175_370),
-    ({"family": "resnet", "depth": 34}, MNIST, 21_283_530),
-    ({"family": "resnet", "depth": 50}, MNIST, 23_522_250),
-    ({"family": "resnet", "depth": 18, "stem": "cifar"}, {}, 11_173_962),
-    ({"family": "resnet", "depth": 34, "stem": "cifar"}, {}, 21_282_122),
-    ({"family": "resnet", "depth": 50, "stem": "cifar"}, {}, 23_520_842),
-    ({"family": "resnet", "depth": 101, "stem": "cifar"}, {}, 42_512_970),
-    ({"family": "resnet", "depth": 18, "stem": "cifar"}, IMAGENET64, 11_681_832),
-    ({"family": "resnet", "depth": 34, "stem": "cifar"}, IMAGENET64, 21_789_992),
-    ({"family": "resnet", "depth": 50, "stem": "cifar"}, IMAGENET64, 25_549_352),
-    ({"family": "resnet", "depth": 101, "stem": "cifar"}, IMAGENET64, 44_541_480),
+ROWS: list[tuple[dict[str, Any], dict[str, Any], int, int | None]] = [
+    ({"family": "resnet", "depth": 18}, {}, 11_181_642, None),
+    ({"family": "resnet", "depth": 34}, {}, 21_289_802, None),
+    ({"family": "resnet", "depth": 50}, {}, 23_528_522, None),
+    ({"family": "resnet", "depth": 101}, {}, 42_520_650, None),
+    ({"family": "resnet", "depth": 18}, IMAGENET64, 11_689_512, None),
+    ({"family": "resnet", "depth": 34}, IMAGENET64, 21_797_672, None),
+    ({"family": "resnet", "depth": 50}, IMAGENET64, 25_557_032, None),
+    ({"family": "resnet", "depth": 101}, IMAGENET64, 44_549_160, None),
+    ({"family": "resnet", "depth": 18}, MNIST, 11_175_370, None),
+    ({"family": "resnet", "depth": 34}, MNIST, 21_283_530, None),
+    ({"family": "resnet", "depth": 50}, MNIST, 23_522_250, None),
+    ({"family": "resnet", "depth": 18, "stem": "cifar"}, {}, 11_173_962, None),
+    ({"family": "resnet", "depth": 34, "stem": "cifar"}, {}, 21_282_122, None),
+    ({"family": "resnet", "depth": 50, "stem": "cifar"}, {}, 23_520_842, None),
+    ({"family": "resnet", "depth": 101, "stem": "cifar"}, {}, 42_512_970, None),
+    ({"family": "resnet", "depth": 18, "stem": "cifar"}, IMAGENET64, 11_681_832, None),
+    ({"family": "resnet", "depth": 34, "stem": "cifar"}, IMAGENET64, 21_789_992, None),
+    ({"family": "resnet", "depth": 50, "stem": "cifar"}, IMAGENET64, 25_549_352, None),
+    ({"family": "resnet", "depth": 101, "stem": "cifar"}, IMAGENET64, 44_541_480, None),
+    ({"family": "mobilenet_v2", "width": 2.0}, {}, 8_722_698, None),
+    ({"family": "vit"}, {}, 661_770, 530_442),
+    ({"family": "vit"}, IMAGENET64, 790_632, 659_304),
+    ({"family": "vit", "dim": 256, "depth": 6, "patch": 4}, {}, 3_190_538, None),
+    (VIT_BASE, {}, 85_631_242, None),
+    (VIT_SMALL, {}, 21_342_346, None),
+    ({"family": "hybrid_vin"}, {}, 755_034, 623_706),
+    ({"family": "cpv"}, {}, 1_345_994, None),
+    ({"family": "cpv"}, IMAGENET64, 1_473_704, None),
+    ({"family": "cct"}, {}, 1_036_619, 905_547),
+    ({"family": "cct"}, IMAGENET64, 1_164_329, 1_033_257),
+    ({"family": "cvt"}, {}, 1_102_602, None),
+    ({"family": "cvt"}, TINY, 1_127_112, 1_124_296),
+    ({"family": "mlp_mixer"}, {}, 2_415_626, None),
+    ({"family": "fnet"}, {}, 399_114, None),
+    ({"family": "unet"}, STREETS, 14_330_964, None),
+    ({"family": "unet", "encoder": "mobilenet_v2"}, STREETS, 6_631_700, None),
+    ({"family": "deeplab_v2"}, STREETS, 43_974_800, None),
+    ({"family": "segformer"}, STREETS, 3_719_284, None),
+    ({"family": "convmixer"}, STREETS, 7_761_108, None),
 ]
-"""Keys, demands of the data, and the exact number of weights."""
+"""Keys, demands of the data, the exact number of weights, and torchsummary's where the paper printed that."""
 
 SMALL: dict[str, dict[str, Any]] = {
     "wavemix-lite": {"dim": 8, "depth": 1},
     "wavemix": {"dim": 8, "depth": 1, "levels": 2},
     "resnet": {"depth": 18, "stem": "cifar"},
+    "mobilenet_v2": {"width": 0.25},
+    "vit": {"dim": 16, "depth": 2, "patch": 8},
+    "hybrid_vin": {"dim": 16, "depth": 1},
+    "cpv": {"dim": 16, "depth": 2},
+    "cct": {"dim": 16, "depth": 2},
+    "cvt": {"dim": 16, "depths": [1, 1, 1]},
+    "mlp_mixer": {"dim": 16, "depth": 2},
+    "fnet": {"dim": 16, "depth": 2},
+    "unet": {},
+    "deeplab_v2": {"depth": 50},
+    "segformer": {},
+    "convmixer": {"dim": 16, "depth": 2},
+    "timm": {"name": "resnet10t"},
+    "smp": {"architecture": "FPN", "encoder": "mobilenet_v2"},
 }
 """A small network of each family."""
 
@@ -50,11 +97,13 @@ def name_of(value: object) -> str:
     return " ".join(map(str, value.values())) if isinstance(value, dict) else str(value)
 
 
-@pytest.mark.parametrize(("keys", "demands", "expected"), ROWS, ids=name_of)
+@pytest.mark.parametrize(("keys", "demands", "expected", "printed"), ROWS, ids=name_of)
 def test_a_row_of_the_paper_has_the_exact_number_of_weights(
-    keys: dict[str, Any], demands: dict[str, Any], expected: int
+    keys: dict[str, Any], demands: dict[str, Any], expected: int, printed: int | None
 ) -> None:
-    assert count(meta_network(parse_model(keys), spec(**demands))) == expected
+    network = meta_network(parse_model(keys), spec(**demands))
+    assert count(network) == expected
+    assert printed is None or torchsummary_count(network) == printed
 
 
 def test_every_family_has_a_small_network_here() -> None:
@@ -103,4 +152,14 @@ def test_the_inspected_modules_are_parts_of_the_network_in_order(family: str) ->
     model = parse_model({"family": family, **SMALL[family]})
     network = meta_network(model, spec(spatial=not FAMILIES[family].per_image))
     inspected = list(model.inspected(network).values())
+    assert inspected
     assert inspected == [module for module in network.modules() if module in inspected]
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_inspected_modules_give_maps_in_the_images_proportions(family: str) -> None:
+    model = parse_model({"family": family, **SMALL[family]})
+    network = model.build(spec(spatial=not FAMILIES[family].per_image, size=(32, 64))).eval()
+    maps = feature_maps(network, model.inspected(network), torch.randn(2, 3, 32, 64))
+    assert maps.keys() == model.inspected(network).keys()
+    assert all(values.shape[0] == 2 and 2 * values.shape[2] == values.shape[3] for values in maps.values())

@@ -1,0 +1,1 @@
+"""Families of networks that give logits per pixel."""
