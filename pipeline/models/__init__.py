@@ -81,6 +81,10 @@ def check_network(model: Family, spec: NetworkSpec) -> None:
         )
     try:
         model.check(spec)
+        if model.tried:
+            from pipeline.models.dry_run import check_by_running
+
+            check_by_running(model, spec)
     except ValueError as error:
         raise UserError(f"params.yaml: model: {error}") from None
 

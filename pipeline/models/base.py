@@ -60,6 +60,8 @@ class Family(Frozen, ABC):
     """The family has networks that give logits per pixel."""
     lean: ClassVar[bool] = False
     """The family heeds ``memory: lean``."""
+    tried: ClassVar[bool] = False
+    """Only trying tells which images a network takes; else `check` tells."""
 
     @property
     @abstractmethod

@@ -65,8 +65,7 @@ def check_by_running(model: Family, spec: NetworkSpec) -> None:
 def smallest_batch(model: Family, spec: NetworkSpec) -> int:
     """Return the smallest batch that the network can be trained with: 1, or 2.
 
-    It is 2 where a batch norm sees maps of one pixel, of which one image has no variance. The first call in a process
-    loads torch's shape functions, which takes seconds: call it only where a batch of one would come up.
+    It is 2 where a batch norm sees maps of one pixel, of which one image has no variance.
     """
     network = meta_network(model, spec)
     image = torch.empty(1, spec.channels, *spec.size, device="meta")

@@ -60,7 +60,6 @@ def load_network(folder: Path) -> tuple[nn.Module, Family]:
     try:
         values = _read_config(folder / CONFIG_FILE)
         model, build = _plan(values)
-        require(model)
         with on_meta():
             load_exactly(build(), _header(folder / WEIGHTS_FILE))
         network = build()
@@ -88,6 +87,8 @@ def _plan(values: dict[str, Any]) -> tuple[Family, Callable[[], nn.Module]]:
     if "spec" in values:
         saved = SavedConfig.model_validate_json(json.dumps(values))
         model = parse_model({**saved.params, "family": saved.family}).from_scratch()
+        require(model)
+        model.check(saved.spec)
         return model, partial(model.build, saved.spec)
     config = ModelConfig.from_dict(values)
     keys = {key: value for key, value in config.to_dict().items() if key not in DATA_FIELDS}

@@ -33,7 +33,9 @@ class HybridViNFamily(AttentionKeys):
         from pipeline.models.networks.conv_stem import ConvStem
         from pipeline.models.networks.mixing import NystromMixing
 
-        stem = ConvStem(spec.channels, 32, 64, self.dim, stride=token_stride(spec.size))
+        stride = token_stride(spec.size)
+        stem = ConvStem(spec.channels, 32, 64, self.dim, stride=stride)
+        tokens = tuple(-(-side // stride) for side in spec.size)
         return vision_transformer(
             spec,
             patch_size=1,
@@ -42,5 +44,5 @@ class HybridViNFamily(AttentionKeys):
             num_heads=self.heads,
             mlp_ratio=2.0,
             attn_layer=NystromMixing,
-            embed_layer=partial(HybridEmbed, stem, proj=False),
+            embed_layer=partial(HybridEmbed, stem, proj=False, feature_size=tokens, feature_ratio=stride),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pipeline.models.base import NetworkSpec, register
-from pipeline.models.libraries.pretrained import PretrainedKeys, check_known, downloading
+from pipeline.models.libraries.pretrained import LibraryKeys, check_known, downloading
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,7 +15,7 @@ TIMM = "tu-"
 
 
 @register
-class SmpFamily(PretrainedKeys):
+class SmpFamily(LibraryKeys):
     """A decoder on an encoder, for images of the size that they take."""
 
     per_pixel: ClassVar[bool] = True
@@ -38,29 +38,29 @@ class SmpFamily(PretrainedKeys):
         return ("segmentation_head.",)
 
     def check(self, spec: NetworkSpec) -> None:
-        """Refuse names that the library does not know, and an image that the network cannot take."""
+        """Refuse names that the library does not know."""
         from segmentation_models_pytorch import MODEL_ARCHITECTURES_MAPPING
         from segmentation_models_pytorch.encoders import encoders
         from timm import list_models
 
-        from pipeline.models.dry_run import check_by_running
-
-        check_known("architecture", self.architecture.lower(), MODEL_ARCHITECTURES_MAPPING)
-        if self.encoder.startswith(TIMM):
-            check_known("encoder", self.encoder.removeprefix(TIMM), list_models())
-        else:
-            check_known("encoder", self.encoder, encoders)
-        check_by_running(self, spec)
+        super().check(spec)
+        architectures = ", ".join(MODEL_ARCHITECTURES_MAPPING)
+        check_known("architecture", self.architecture.lower(), MODEL_ARCHITECTURES_MAPPING, architectures)
+        # For what follows tu-, timm itself takes files from anywhere.
+        known = {f"{TIMM}{name}" for name in list_models()} | set(encoders)
+        allowed = "those of segmentation_models_pytorch.encoders, or tu- and one of timm.list_models()"
+        check_known("encoder", self.encoder.partition(".")[0], known, allowed)
 
     def build(self, spec: NetworkSpec) -> nn.Module:
         """Return the library's network, its encoder with weights of ImageNet where asked for."""
         from segmentation_models_pytorch import create_model
 
+        weights = True if self.encoder.startswith(TIMM) else "imagenet"
         with downloading(self):
             network: nn.Module = create_model(
                 self.architecture,
                 self.encoder,
-                encoder_weights="imagenet" if self.pretrained else None,
+                encoder_weights=weights if self.pretrained else None,
                 in_channels=spec.channels,
                 classes=spec.outputs,
             )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pipeline.models.base import NetworkSpec, register
-from pipeline.models.libraries.pretrained import PretrainedKeys, check_known, downloading
+from pipeline.models.libraries.pretrained import LibraryKeys, check_known, downloading
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 @register
-class TimmFamily(PretrainedKeys):
+class TimmFamily(LibraryKeys):
     """A classifier of timm, for images of the size that it takes."""
 
     per_image: ClassVar[bool] = True
@@ -37,15 +37,12 @@ class TimmFamily(PretrainedKeys):
         return tuple(f"{name}." for name in names)
 
     def check(self, spec: NetworkSpec) -> None:
-        """Refuse a name that timm does not know, and an image that the network cannot take."""
-        from timm import is_model, list_models
+        """Refuse a name that timm does not know."""
+        from timm import list_models
 
-        from pipeline.models.dry_run import check_by_running
-
-        # timm itself would take hf-hub: and local-dir: names, which bring files of others.
-        if not is_model(self.name) or ":" in self.name:
-            check_known("name", self.name.split(".")[0], list_models())
-        check_by_running(self, spec)
+        super().check(spec)
+        # timm itself takes names that begin with hf-hub: or local-dir:, and with them files from anywhere.
+        check_known("name", self.name.partition(".")[0], list_models(), "those of timm.list_models()")
 
     def build(self, spec: NetworkSpec) -> nn.Module:
         """Return timm's network, with its pretrained weights where asked for."""

@@ -15,6 +15,9 @@ class ConvStem(nn.Sequential):
         stride: pixels between the outputs of the first convolution.
     """
 
+    num_features: int
+    """Channels of the output, under the name that timm's `HybridEmbed` reads."""
+
     def __init__(self, *widths: int, stride: int) -> None:
         super().__init__(
             *(
@@ -24,3 +27,4 @@ class ConvStem(nn.Sequential):
                 )
             )
         )
+        self.num_features = widths[-1]

@@ -20,6 +20,8 @@ from tests.pipeline.models.networks import spec
 
 RESNET = {"family": "resnet", "depth": 18, "stem": "cifar"}
 WAVEMIX = {"dim": 8, "depth": 1}
+CCT = {"family": "cct", "dim": 8, "depth": 1}
+TIMM = {"family": "timm", "name": "vit_wee_patch16_reg1_gap_256"}
 
 
 def saved(folder: Path, keys: dict[str, Any]) -> nn.Module:
@@ -39,7 +41,19 @@ def edit(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps(values))
 
 
-@pytest.mark.parametrize("keys", [RESNET, WAVEMIX, {**WAVEMIX, "family": "wavemix"}], ids=str)
+@pytest.mark.parametrize(
+    "keys",
+    [
+        RESNET,
+        WAVEMIX,
+        {**WAVEMIX, "family": "wavemix"},
+        {"family": "cpv", "dim": 8, "depth": 1, "heads": 2},
+        {"family": "cct", "dim": 8, "depth": 1},
+        {"family": "cvt", "dim": 8, "depths": [1, 1, 1]},
+        {"family": "hybrid_vin", "dim": 8, "depth": 1},
+    ],
+    ids=str,
+)
 def test_a_network_is_read_as_it_was_written(keys: dict[str, Any], tmp_path: Path) -> None:
     network = saved(tmp_path, keys)
     loaded, model = load_network(tmp_path)
@@ -76,6 +90,13 @@ def test_a_network_that_wavemix_wrote_is_read(tmp_path: Path) -> None:
         (RESNET, {"outputs": 65536, "channels": 65536}, "of another shape"),
         (RESNET, {"family": "resnt"}, r"family: got 'resnt', no such family \(did you mean 'resnet'"),
         (RESNET, {"stem": 3}, "stem: got 3"),
+        (CCT, {"dim": 65536, "heads": 1}, "of another shape"),
+        (CCT, {"size": [32, 65536]}, "of another shape"),
+        (CCT, {"depth": 256}, "missing"),
+        (CCT, {"heads": 3}, "dim is 8; it must be a multiple of heads, 3"),
+        (TIMM, {"name": "vit_giant_patch14_224"}, "another model"),
+        (TIMM, {"name": "hf-hub:a/b"}, "name: got 'hf-hub:a/b', allowed"),
+        (TIMM, {"size": [65536, 65536]}, "of another shape"),
         (WAVEMIX, {"dim": 10**9}, "dim: got 1000000000, Input should be less"),
         (WAVEMIX, {"depth": 10**6}, "depth: got 1000000, Input should be less"),
         (WAVEMIX, {"dim": 65536, "ff": 65536, "mult": 65536}, "of another shape"),
@@ -92,6 +113,17 @@ def test_a_config_of_another_network_than_the_weights_costs_neither_memory_nor_t
         load_network(tmp_path)
     assert "\n" not in str(caught.value)
     assert time.monotonic() - started < 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+@pytest.mark.parametrize("keys", [CCT, {"family": "hybrid_vin", "dim": 8, "depth": 1}], ids=str)
+def test_an_image_size_that_keeps_the_weights_shapes_costs_no_memory(
+    keys: dict[str, Any], tmp_path: Path
+) -> None:
+    saved(tmp_path, keys)
+    edit(tmp_path, size=[65536, 65536])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    load_network(tmp_path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
