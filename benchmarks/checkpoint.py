@@ -15,7 +15,7 @@ import torch
 
 import wavemix
 from benchmarks.spread import spread
-from pipeline.checkpoint import StateFolder, state_tensors
+from pipeline.checkpoints.states import StateFolder, state_tensors
 
 
 def main() -> None:

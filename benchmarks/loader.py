@@ -19,11 +19,12 @@ import webdataset
 
 from benchmarks.spread import spread
 from benchmarks.synthetic import write_shards
-from pipeline.augment import build_augment
-from pipeline.loader import Loader, MemoryLoader, load_samples
-from pipeline.manifest import Manifest
-from pipeline.plan import Plan
-from pipeline.streaming import StreamLoader
+from pipeline.data.loading.augmentation import build_augment
+from pipeline.data.loading.loader import Loader
+from pipeline.data.loading.memory import MemoryLoader, load_samples
+from pipeline.data.loading.order import SampleOrder
+from pipeline.data.loading.streaming import StreamLoader
+from pipeline.data.shards.manifest import Manifest
 
 BATCH = 128
 BASELINE = "stock WebDataset, jpeg"
@@ -61,7 +62,9 @@ def _contenders(folder: Path, samples: int) -> dict[str, Callable[[int], Iterabl
         for encoding in ("raw", "jpeg")
     }
     raw = manifests["raw"]
-    plan = Plan(tuple(shard.samples for shard in raw.split("train").shards), BATCH, 0, window=samples // 2)
+    plan = SampleOrder(
+        tuple(shard.samples for shard in raw.split("train").shards), BATCH, 0, window=samples // 2
+    )
     held = load_samples(folder / "raw", raw, "train")
 
     def memory(recipe: Any = ()) -> Loader:

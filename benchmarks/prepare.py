@@ -29,15 +29,15 @@ import webdataset
 from PIL import Image
 
 from benchmarks.spread import spread
-from pipeline.convert import Unit, convert
-from pipeline.datasets.cityscapes import labels
-from pipeline.datasets.files import Blob
-from pipeline.datasets.listing import Sample
-from pipeline.engines import available_cores, run_local
+from pipeline.core.storage import Storage
+from pipeline.data.imaging.resize import Resizer
+from pipeline.data.raw.blobs import Blob
+from pipeline.data.raw.listing import Sample
+from pipeline.data.readers.cityscapes import labels
+from pipeline.data.shards.encoding import encode_image
 from pipeline.params import DatasetParams
-from pipeline.resize import Resizer
-from pipeline.shards import encode_image
-from pipeline.storage import Storage
+from pipeline.prepare.convert import Unit, convert
+from pipeline.prepare.executors import available_cores, run_local
 
 SIDE = 64  # pixels
 UNITS = 16

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.manifest import FILE_NAME, Manifest, Split
-from pipeline.shards import Pixels, ShardWriter, encode_image, members, shard_name
+from pipeline.data.shards.encoding import Pixels, encode_image, members
+from pipeline.data.shards.layout import shard_name
+from pipeline.data.shards.manifest import FILE_NAME, Manifest, Split
+from pipeline.data.shards.writer import ShardWriter
 
 CLASSES = 10
 

@@ -26,13 +26,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.spread import spread
 from benchmarks.synthetic import write_shards
-from pipeline.loader import Batch, Samples, load_samples
-from pipeline.machine import device_name
-from pipeline.manifest import Manifest
+from pipeline.core.device import device_name
+from pipeline.data.loading.batch import Batch, Samples
+from pipeline.data.loading.memory import load_samples
+from pipeline.data.shards.manifest import Manifest
 from pipeline.params import Params, parse_params
-from pipeline.tasks import build_network
-from pipeline.tracking import Tracker
-from pipeline.trainer import Trainer
+from pipeline.tasks.network import build_network
+from pipeline.tracking.run import Tracker
+from pipeline.train.trainer import Trainer
 
 Shares = defaultdict[str, float]
 """Seconds of each part."""
@@ -131,7 +132,7 @@ def _plain_loop(params: Params, manifest: Manifest, samples: Samples) -> float:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     network = build_network(params, manifest).to(device).train()
-    data = DataLoader(_Images(samples, manifest), params.train.settled_batch_size, shuffle=True)
+    data = DataLoader(_Images(samples, manifest), params.train.resolved_batch_size, shuffle=True)
     optimizer, criterion = torch.optim.AdamW(network.parameters(), lr=1e-3), nn.CrossEntropyLoss()
     started, mean_loss = _now(device), 0.0
     for images, targets in data:

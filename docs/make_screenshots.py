@@ -20,10 +20,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline import tracking, view
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.params import load_params
-from pipeline.runs import client, list_runs
+from pipeline.tracking import names, ui_view
+from pipeline.tracking.store import client, list_runs
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (
@@ -66,7 +66,7 @@ def main() -> None:
             frame.write_text(f'<body style="margin:0"><iframe src="{page}" style="{style}"></iframe>')
             take(frame.as_uri(), args.out / "report-phone.png", (500, 1600), crop=390)
     if args.only != "report":
-        store = args.store or tracking.tracking_uri(load_params())
+        store = args.store or names.tracking_uri(load_params())
         with served(store) as url:
             for name, path in pages(store).items():
                 take(f"{url}/#/{path}", args.out / f"{name}.png", (1500, 950), crop=MLFLOW_WIDTH)
@@ -81,7 +81,7 @@ def pages(store: str) -> dict[str, str]:
     number = client(store).get_experiment_by_name(newest.data).experiment_id
     experiment = f"experiments/{number}"
     training = "workflowType=machine_learning"
-    runs = f"{experiment}/runs?{training}&viewStateShareKey={view.NAME}"
+    runs = f"{experiment}/runs?{training}&viewStateShareKey={ui_view.NAME}"
     return {
         "mlflow-runs": runs,
         "mlflow-charts": f"{runs}&compareRunsMode=CHART",

@@ -5,7 +5,6 @@ The YAML reader is the one DVC uses (YAML 1.2: ``1e-3`` is a number), so both se
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -14,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.errors import UserError, did_you_mean
-from pipeline.paths import repository_root
+from pipeline.core.errors import UserError, did_you_mean
+from pipeline.core.paths import repository_root
 
 PositiveInt = Annotated[int, Field(gt=0)]
+
+
 Size = tuple[PositiveInt, PositiveInt]
 
 
@@ -31,7 +32,7 @@ class DatasetParams(Section):
     """How one dataset is read and prepared. All of it changes the shards."""
 
     reader: str
-    """The raw layout, one of `pipeline.datasets.READERS`."""
+    """The raw layout, one of `pipeline.data.readers.READERS`."""
     source: str | None = None
     """Where the raw files come from when the root is missing: an embedded dataset or a download."""
     sizes: Annotated[tuple[Size, ...], Field(min_length=1)]
@@ -164,8 +165,8 @@ class TrainParams(Section):
         return value
 
     @property
-    def settled_batch_size(self) -> int:
-        """``batch_size`` once it is a number: `pipeline.trial.settle_batch_size` has put one in the place of auto."""
+    def resolved_batch_size(self) -> int:
+        """Return ``batch_size`` once it is a number: `resolve_batch_size` has put one in the place of auto."""
         assert isinstance(self.batch_size, int)
         return self.batch_size
 
@@ -312,9 +313,3 @@ def _fields_at(section: list[str]) -> list[str]:
             candidates = [annotation, *getattr(annotation, "__args__", ())]
             model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
     return sorted(model.model_fields)
-
-
-def configuration_hash(*parts: Any) -> str:
-    """A short name for a configuration: equal JSON values give equal names (16 hex digits)."""
-    text = json.dumps(parts, sort_keys=True, default=lambda part: part.model_dump(mode="json"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

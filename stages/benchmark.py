@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pipeline.benchmark import benchmark
-from pipeline.errors import run_stage
+from pipeline.benchmark.bench import benchmark
+from pipeline.core.process import run_stage
 from pipeline.params import load_params
 
 

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from pipeline import finished
-from pipeline.errors import run_stage
-from pipeline.evaluate import evaluate
+from pipeline.core.process import run_stage
+from pipeline.evaluate.evaluation import evaluate
 from pipeline.params import load_params
+from pipeline.train import result_cache
 
 
 def main() -> None:
     checkpoint = Path("checkpoints/best")
     trained, measured = evaluate(load_params(), checkpoint, Path("reports"))
-    finished.forget(checkpoint)  # DVC evaluates what it has recorded
+    result_cache.forget(checkpoint)  # DVC evaluates what it has recorded
     name = trained.metric.removeprefix("val/")
     print(f"{name} on {measured.samples:,} {measured.split} images: {measured.figures[name]:.4f}")
 

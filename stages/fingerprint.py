@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.errors import run_stage
-from pipeline.fingerprint import acquire, fingerprint, reader_digest, write_fingerprint
+from pipeline.core.process import run_stage
+from pipeline.data.raw.fingerprint import fingerprint, fingerprint_file, write_fingerprint
+from pipeline.data.readers import reader_digest
+from pipeline.fingerprint.raw_files import acquire
 from pipeline.params import load_params
-from pipeline.paths import fingerprint_file
 
 
 def main() -> None:

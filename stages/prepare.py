@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.errors import run_stage
+from pipeline.core.process import run_stage
 from pipeline.params import load_params
-from pipeline.prepare import prepare
+from pipeline.prepare.preparation import prepare
 
 
 def main() -> None:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pipeline.errors import run_stage
+from pipeline.core.process import run_stage
 from pipeline.params import load_params
-from pipeline.report import look_commands, make_report
+from pipeline.report.page import look_commands, make_report
 
 
 def main() -> None:

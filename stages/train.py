@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pipeline.errors import run_stage
+from pipeline.core.process import run_stage
 from pipeline.params import load_params
-from pipeline.train import train_once
+from pipeline.train.experiment import train_once
 
 
 def main() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.errors import run_stage
+from pipeline.core.process import run_stage
+from pipeline.data.shards.layout import shards_folder
+from pipeline.data.shards.verify import verify
 from pipeline.params import load_params
-from pipeline.paths import shards_folder
-from pipeline.verify import verify
 
 
 def main() -> None:

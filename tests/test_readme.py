@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.fingerprint import acquire, fingerprint, write_fingerprint
+from pipeline.data.raw.fingerprint import fingerprint, fingerprint_file, write_fingerprint
+from pipeline.fingerprint.raw_files import acquire
 from pipeline.params import load_params
-from pipeline.paths import fingerprint_file
-from pipeline.prepare import prepare
-
-ROOT = Path(__file__).parents[1]
+from pipeline.prepare.preparation import prepare
+from tests import ROOT
 
 
 def blocks(language: str) -> list[str]:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
-
-ROOT = Path(__file__).parents[1]
+from pipeline.core.errors import UserError
+from tests import ROOT
 
 
 @pytest.mark.parametrize("name", ["prepare", "train", "evaluate", "benchmark", "report", "verify"])

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 
 import wavemix
-from pipeline.checkpoint import describe, save_trained
-from pipeline.manifest import FILE_NAME, IGNORE, Manifest, Split
+from pipeline.checkpoints.trained import describe, save_trained
+from pipeline.data.shards.encoding import encode_image, members
+from pipeline.data.shards.layout import shards_folder
+from pipeline.data.shards.manifest import FILE_NAME, IGNORE, Manifest, Split
+from pipeline.data.shards.writer import ShardWriter
 from pipeline.params import Params, parse_params
-from pipeline.paths import shards_folder
-from pipeline.shards import ShardWriter, encode_image, members
 from pipeline.tasks import TASKS
-from pipeline.tracking import Tracker, tracking_uri
+from pipeline.tracking.names import tracking_uri
+from pipeline.tracking.run import Tracker
 
 CLASSES = ["zero", "pipe|and <b>", "two", "three", "four", "five"]
 SIZE = (12, 16)

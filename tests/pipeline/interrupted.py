@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.trainer import Trainer
+from pipeline.train.trainer import Trainer
 
 
 class Interrupted(Exception):

@@ -11,13 +11,13 @@ import pytest
 from ruamel.yaml import YAML
 
 import wavemix
-from pipeline.datasets import READERS
-from pipeline.datasets.downloads import downloads
-from pipeline.errors import UserError
-from pipeline.fingerprint import EMBEDDED
-from pipeline.params import configuration_hash, load_params, parse_params
-
-ROOT = Path(__file__).parents[2]
+from pipeline.core.errors import UserError
+from pipeline.core.hashing import configuration_hash
+from pipeline.data.readers import READERS
+from pipeline.fingerprint.downloads import downloads
+from pipeline.fingerprint.raw_files import EMBEDDED
+from pipeline.params import load_params, parse_params
+from tests import ROOT
 
 
 def ours() -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import webdataset
 from PIL import Image
 
-from pipeline.manifest import FILE_NAME, Manifest, Shard, Split
+from pipeline.data.shards.manifest import FILE_NAME, Manifest, Shard, Split
 from pipeline.params import Params, parse_params
 
 SIZE = (8, 12)

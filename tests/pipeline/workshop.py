@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.datasets import read
-from pipeline.datasets.listing import Listing, Source
-from pipeline.fingerprint import acquire, fingerprint, write_fingerprint
-from pipeline.manifest import Manifest
+from pipeline.data.raw.fingerprint import fingerprint, fingerprint_file, write_fingerprint
+from pipeline.data.raw.listing import Listing, Source
+from pipeline.data.readers import read
+from pipeline.data.shards.layout import shards_folder
+from pipeline.data.shards.manifest import Manifest
+from pipeline.fingerprint.raw_files import acquire
 from pipeline.params import Params, parse_params
-from pipeline.paths import fingerprint_file, shards_folder
-from pipeline.prepare import prepare
+from pipeline.prepare.preparation import prepare
 
 
 class Workshop:

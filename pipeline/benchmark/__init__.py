@@ -1,0 +1,1 @@
+"""The `benchmark` stage: the cost of a network on this machine."""

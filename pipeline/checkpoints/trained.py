@@ -1,0 +1,95 @@
+"""A trained network on disk: weights, config and description."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+
+import wavemix
+from pipeline.core.atomic import atomic_folder
+from pipeline.core.errors import UserError
+from pipeline.data.shards.manifest import Manifest, Task
+
+DESCRIPTION = "training.json"
+
+
+class Trained(BaseModel):
+    """``training.json``, beside the weights: all one needs to use them (``mean`` and ``std`` for [0, 1] pixels)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str
+    task: Task
+    class_names: list[str]
+    palette: list[tuple[int, int, int]] | None
+    size: tuple[int, int]
+    channels: int
+    filter: str
+    geometry: str
+    mean: list[float]
+    std: list[float]
+    parameters: int
+    epoch: int
+    step: int
+    metric: str
+    value: float
+    run_id: str | None
+
+
+def describe(
+    manifest: Manifest,
+    *,
+    parameters: int,
+    epoch: int,
+    step: int,
+    metric: str,
+    value: float,
+    run_id: str | None,
+) -> Trained:
+    """The description of a network trained on the shards of ``manifest``."""
+    return Trained(
+        data=manifest.dataset,
+        parameters=parameters,
+        epoch=epoch,
+        step=step,
+        metric=metric,
+        value=value,
+        run_id=run_id,
+        **manifest.model_dump(
+            include={
+                "task",
+                "class_names",
+                "palette",
+                "size",
+                "channels",
+                "filter",
+                "geometry",
+                "mean",
+                "std",
+            }
+        ),
+    )
+
+
+def save_trained(model: wavemix.WaveMixLite, trained: Trained, folder: Path) -> None:
+    """Write a trained network as ``folder``, whole or not at all."""
+    with atomic_folder(folder) as part:
+        wavemix.save(model, part)
+        (part / DESCRIPTION).write_text(trained.model_dump_json(indent=2) + "\n")
+
+
+def load_trained(folder: Path) -> tuple[wavemix.WaveMixLite, Trained]:
+    """The network in ``folder``, in evaluation mode, and its description.
+
+    Raises:
+        UserError: there is none, or a file of it is damaged.
+    """
+    path = folder / DESCRIPTION
+    if not path.exists():
+        raise UserError(f"{folder}: no trained network here (no {DESCRIPTION}); run `uv run dvc repro`")
+    try:
+        return wavemix.load(folder).eval(), Trained.model_validate_json(path.read_bytes())
+    except (ValidationError, ValueError, OSError, SafetensorError) as error:
+        raise UserError(f"{folder}: not a whole trained network: {error}") from None

@@ -1,0 +1,186 @@
+"""What the commands of ``wavemix`` do, given their options.
+
+Each imports what it needs when it runs: `wavemix --help` should not wait for torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import UserError
+
+
+def _network_folder(options: argparse.Namespace) -> Path:
+    if options.run_id is None and options.model is None:
+        return options.checkpoint or Path("checkpoints/best")
+    from pipeline.tracking.registry import fetch_checkpoint
+
+    return fetch_checkpoint(_store(), run=options.run_id, model=options.model)
+
+
+def _store() -> str:
+    from pipeline.params import load_params
+    from pipeline.tracking.names import tracking_uri
+
+    return tracking_uri(load_params())
+
+
+def predict(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from pipeline.core.device import choose_device
+    from pipeline.inference.files import Answer, as_record, find_images, predict_files
+    from pipeline.inference.predictor import Predictor
+
+    if options.batch_size < 1:
+        raise UserError(f"--batch-size {options.batch_size}: it must be at least 1")
+    paths = find_images(options.images)
+    predictor = Predictor.load(_network_folder(options), choose_device(options.device))
+
+    def written(answer: Answer) -> dict[str, Any]:
+        record = as_record(answer)
+        if answer.image is not None and answer.prediction is not None and answer.prediction.mask is not None:
+            files = {
+                "mask": predictor.mask_png(answer.prediction.mask),
+                "overlay": predictor.overlay_png(answer.image, answer.prediction.mask),
+            }
+            for kind, content in files.items():
+                path = options.out / f"{_flat_name(answer.path)}_{kind}.png"
+                path.write_bytes(content)
+                record[kind] = str(path)
+        return record
+
+    if predictor.trained.task == "segmentation":
+        options.out.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    bar = tqdm(total=len(paths), unit="img", disable=len(paths) <= options.batch_size)
+    with bar:
+        for answer in predict_files(predictor, paths, options.batch_size):
+            record = written(answer)
+            failed += "error" in record
+            with bar.external_write_mode():
+                _print_record(record, options.json)
+            bar.update()
+    _end(failed, len(paths))
+
+
+def explain(options: argparse.Namespace) -> None:
+    from pipeline.core.device import choose_device
+    from pipeline.data.imaging.decode import CorruptImageError
+    from pipeline.inference.explanation import explain
+    from pipeline.inference.files import find_images
+    from pipeline.inference.predictor import Predictor
+    from pipeline.plotting.style import save
+    from pipeline.tracking.registry import fetch_checkpoint
+
+    paths = find_images(options.images)
+    device = choose_device(options.device)
+    predictor = Predictor.load(_network_folder(options), device)
+    beside = None
+    if options.beside is not None:
+        beside = Predictor.load(fetch_checkpoint(_store(), run=options.beside), device)
+    failed = 0
+    for path in paths:
+        try:
+            drawn = explain(predictor, path.read_bytes(), beside)
+        except (CorruptImageError, OSError) as error:
+            failed += 1
+            print(f"{path}: {error}", file=sys.stderr)
+            continue
+        for kind, figure in drawn.items():
+            print(save(figure, options.out / f"{_flat_name(path)}_{kind}.png"))
+    _end(failed, len(paths))
+
+
+def _end(failed: int, files: int) -> None:
+    if failed:
+        raise UserError(f"{failed} of {files} files are no images that can be read, see above")
+
+
+def _print_record(record: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(record, ensure_ascii=False))
+    elif "error" in record:
+        print(f"{record['image']}: {record['error']}", file=sys.stderr)
+    else:
+        entries = [
+            (entry["class"], list(entry.values())[1]) for entry in record.get("classes") or record["shares"]
+        ]
+        print(f"{record['image']}:  " + "  ".join(f"{name} {100 * value:.1f} %" for name, value in entries))
+        for kind in ("mask", "overlay"):
+            if kind in record:
+                print(f"    {kind}: {record[kind]}")
+
+
+def _flat_name(path: Path) -> str:
+    """A file name for what belongs to ``path``, unlike that of any other path."""
+    parts = [part for part in path.with_suffix("").parts if part not in (path.anchor, "..", ".")]
+    return "_".join(parts)
+
+
+def export(options: argparse.Namespace) -> None:
+    from pipeline.inference.exporting import export
+
+    path = export(_network_folder(options), options.format, options.out)
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+def paper_list(options: argparse.Namespace) -> None:
+    from pipeline.paper.rows import FIGURES, figure, tables
+    from wavemix import paper_rows
+
+    rows = paper_rows().values()
+    for row in rows:
+        if options.table is None or any(reported["table"] == options.table for reported in row.reported):
+            metric, value = figure(row)
+            print(
+                f"{row.name:<42} table {tables(row):<6} {row.parameters:>12,} parameters"
+                f"  {FIGURES[metric]} {value:5.2f}"
+            )
+
+
+def paper_show(options: argparse.Namespace) -> None:
+    from pipeline.paper.rows import describe_row, find_row
+
+    print(describe_row(find_row(options.row)))
+
+
+def paper_use(options: argparse.Namespace) -> None:
+    from pipeline.paper.apply import use
+    from pipeline.paper.rows import find_row
+
+    changes = use(find_row(options.row), recipe=options.recipe)
+    print("\n".join(changes) if changes else "params.yaml already says so")
+    if changes:
+        print("params.yaml is written; `uv run dvc repro` trains it")
+
+
+def runs(options: argparse.Namespace) -> None:
+    from pipeline.tracking.store import list_runs
+
+    runs = [run for run in list_runs(_store()) if options.data in (None, run.data)]
+    if not runs:
+        raise UserError("no runs in the store yet; `uv run dvc repro` makes one")
+    for run in runs:
+        value = run.held_out("miou") if run.held_out("miou") is not None else run.held_out("top1")
+        figure = "      –" if value is None else f"{100 * value:6.2f}%"
+        print(
+            f"{run.id}  {run.started:%Y-%m-%d %H:%M}  {run.data:<14} {figure}  {run.status.lower():<9} {run.name}"
+        )
+
+
+def verify(options: argparse.Namespace) -> None:
+    from pipeline.data.shards.layout import shards_folder
+    from pipeline.data.shards.verify import verify
+    from pipeline.params import load_params
+
+    params = load_params()
+    data = options.data or params.data
+    if data not in params.datasets:
+        raise UserError(f"{data}: no such data set in params.yaml, there are {', '.join(params.datasets)}")
+    for size in params.datasets[data].sizes:
+        print(verify(shards_folder(data, size)))

@@ -1,0 +1,164 @@
+"""``wavemix``: use what was trained. ``wavemix COMMAND --help`` explains each command with examples."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.cli import commands
+from pipeline.core.process import run_stage
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script."""
+    options = build_parser().parse_args(arguments)
+    run_stage(lambda: options.run(options))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="wavemix",
+        description="Use the networks that `dvc repro` trains, and the rows of the WaveMix-Lite paper.",
+    )
+    group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_predict(group)
+    _add_explain(group)
+    _add_export(group)
+    _add_paper(group)
+    _add(
+        group,
+        "runs",
+        commands.runs,
+        "list the runs in the MLflow store",
+        "  wavemix runs\n  wavemix runs digits",
+    ).add_argument("data", nargs="?", help="only runs on this data set")
+    verify = _add(
+        group,
+        "verify",
+        commands.verify,
+        "read all prepared shards again and compare them with their manifest",
+        "  wavemix verify\n  wavemix verify cifar10",
+    )
+    verify.add_argument("data", nargs="?", help="a data set of params.yaml (default: the one under data:)")
+    return parser
+
+
+def _add(group: Any, name: str, run: Any, summary: str, examples: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = group.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    """Which network: at most one of three options."""
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="a folder on disk (default: checkpoints/best)"
+    )
+    source.add_argument("--run", dest="run_id", metavar="ID", help="the network of this MLflow run")
+    source.add_argument(
+        "--model", metavar="NAME@ALIAS", help="a registered model: NAME@champion, or NAME/VERSION"
+    )
+
+
+def _add_predict(group: Any) -> None:
+    predict = _add(
+        group,
+        "predict",
+        commands.predict,
+        "say what is in images (the likeliest classes), or where (masks and overlays)",
+        "  wavemix predict photo.jpg\n"
+        "  wavemix predict data/raw/digits/val 'more/*.png' --json > answers.jsonl\n"
+        "  wavemix predict street.png --model wavemix-lite-camvid@champion --out masks",
+    )
+    predict.add_argument(
+        "images", nargs="+", help="image files, folders (all images below), or glob patterns"
+    )
+    _add_network(predict)
+    predict.add_argument("--json", action="store_true", help="one JSON object per image on stdout, no table")
+    predict.add_argument(
+        "--out",
+        type=Path,
+        default=Path("predictions"),
+        metavar="DIR",
+        help="folder for masks and overlays (default: predictions); classification writes nothing",
+    )
+    predict.add_argument("--batch-size", type=int, default=64, help="images at a time (default: 64)")
+    predict.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+
+
+def _add_explain(group: Any) -> None:
+    explain = _add(
+        group,
+        "explain",
+        commands.explain,
+        "draw what the network sees in images: its maps after each block, and where it looks (the paper's "
+        "Figures 3 and 4)",
+        "  wavemix explain photo.jpg --out explained\n  wavemix explain photo.jpg --beside RUN_ID",
+    )
+    explain.add_argument(
+        "images", nargs="+", help="image files, folders (all images below), or glob patterns"
+    )
+    _add_network(explain)
+    explain.add_argument("--beside", metavar="ID", help="draw the maps of this MLflow run's network below")
+    explain.add_argument(
+        "--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder for pictures"
+    )
+    explain.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+
+
+def _add_export(group: Any) -> None:
+    export = _add(
+        group,
+        "export",
+        commands.export,
+        "write the network as a file for other runtimes: uint8 pixels (B, H, W, C) in, logits out",
+        "  wavemix export --format onnx\n  wavemix export --format torch --model wavemix-lite-digits@champion",
+    )
+    _add_network(export)
+    export.add_argument(
+        "--format",
+        choices=("onnx", "torch", "safetensors"),
+        default="onnx",
+        help="ONNX (the default), torch.export's .pt2, or the checkpoint's own files",
+    )
+    export.add_argument(
+        "--out",
+        type=Path,
+        default=Path("exports"),
+        metavar="DIR",
+        help="folder to write to (default: exports)",
+    )
+
+
+def _add_paper(group: Any) -> None:
+    paper = group.add_parser("paper", help="the rows of the paper's tables: list, show, use")
+    actions = paper.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    listing = _add(
+        actions,
+        "list",
+        commands.paper_list,
+        "list all rows",
+        "  wavemix paper list\n  wavemix paper list --table 9",
+    )
+    listing.add_argument("--table", type=int, help="only rows of this table")
+    show = _add(actions, "show", commands.paper_show, "show a row", "  wavemix paper show 'cifar10 64/6'")
+    show.add_argument("row", help="its name, as in the list")
+    use = _add(
+        actions,
+        "use",
+        commands.paper_use,
+        "write a row's data, model and image size into params.yaml, keeping its comments",
+        "  wavemix paper use 'cifar10 64/6'\n  wavemix paper use 'cifar10 64/6' --recipe && uv run dvc repro",
+    )
+    use.add_argument("row", help="its name, as in the list")
+    use.add_argument("--recipe", action="store_true", help="also the paper's two phases of training")

@@ -1,0 +1,1 @@
+"""What every part of the pipeline rests on; knows nothing of images, tasks or models."""

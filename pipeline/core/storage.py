@@ -1,0 +1,122 @@
+"""A folder, here or in an object store (any fsspec URL), in which whatever can be seen is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import fsspec
+
+PARTIAL = ".partial"
+"""Ends the name of a file that is being written."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """``location`` is a path or an fsspec URL; names are relative to it, with ``/``."""
+
+    location: str
+
+    def place(self, name: str) -> str:
+        """Path or URL of ``name``."""
+        return f"{self.location}/{name}"
+
+    def read(self, name: str) -> bytes | None:
+        """The content of ``name``, or None where there is no such file."""
+        filesystem, path = self._resolve(name)
+        try:
+            return bytes(filesystem.cat_file(path))
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Let ``name`` hold ``content``, whole."""
+        with self.writing(name) as path:
+            path.write_bytes(content)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A local path to write ``name`` to; it is flushed to disk and put in place when the block ends well."""
+        remote = is_remote(self.location)
+        with (
+            tempfile.TemporaryDirectory()
+            if remote
+            else _nothing(str(Path(self.place(name)).parent)) as folder
+        ):
+            partial = Path(folder) / f"{Path(name).name}.{os.getpid()}{PARTIAL}"
+            try:
+                partial.parent.mkdir(parents=True, exist_ok=True)
+                yield partial
+                if remote:
+                    filesystem, path = self._resolve(name)
+                    filesystem.put_file(str(partial), path)
+                else:
+                    flush(partial)
+                    partial.replace(self.place(name))
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def opening(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """The content of ``name`` as a stream."""
+        filesystem, path = self._resolve(name)
+        return cast(AbstractContextManager[IO[bytes]], filesystem.open(path, "rb"))
+
+    def holds(self, name: str, length: int, sha256: str) -> bool:
+        """Whether ``name`` is there with this length and hash."""
+        filesystem, path = self._resolve(name)
+        try:
+            if filesystem.size(path) != length:
+                return False
+            with self.opening(name) as stream:
+                return _sha256(stream) == sha256
+        except FileNotFoundError:
+            return False
+
+    def names(self, folder: str = "") -> list[str]:
+        """All files below ``folder``, relative to this storage."""
+        filesystem, path = self._resolve(folder)
+        _, base = self._resolve("")
+        base = base.rstrip("/")
+        try:
+            return sorted(found[len(base) :].lstrip("/") for found in filesystem.find(path))
+        except FileNotFoundError:
+            return []
+
+    def remove(self, name: str) -> None:
+        """Delete the file ``name`` if it is there."""
+        filesystem, path = self._resolve(name)
+        if filesystem.exists(path):
+            filesystem.rm_file(path)
+
+    def _resolve(self, name: str) -> tuple[Any, str]:
+        filesystem, path = fsspec.core.url_to_fs(self.place(name) if name else self.location)
+        filesystem.invalidate_cache()  # other processes write here too
+        return filesystem, path
+
+
+def _sha256(stream: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 22):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _nothing(folder: str) -> Iterator[str]:
+    yield folder
+
+
+def flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def is_remote(location: str) -> bool:
+    """Whether ``location`` is an fsspec URL rather than a path."""
+    return "://" in location

@@ -1,0 +1,1 @@
+"""The one image transform that preparing and predicting share."""

@@ -1,0 +1,75 @@
+"""Augmentation: an Albumentations recipe in params.yaml, by the names Albumentations uses.
+
+What happens to a sample is a function of (seed, epoch, the sample's number in its split) alone: the same whatever the
+number of processes, threads or batches, and wherever a training was cut off. Recipes of flips and padded random
+crops alone run vectorised on the batch's device; all others run in Albumentations, on the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.core.errors import UserError
+from pipeline.data.loading.augment_device import VECTORISED, OnDevice
+from pipeline.data.loading.augment_host import OnHost
+from pipeline.data.loading.batch import Batch
+from pipeline.data.shards.manifest import Manifest
+
+Step = Mapping[str, Mapping[str, Any] | None]
+"""One transform: its name and its arguments, as in ``{HorizontalFlip: {p: 0.5}}``."""
+
+
+class Augment(Protocol):
+    """Changes the images and masks of a batch; ``indices`` int64 (B,), beside them, are the samples' numbers in
+    their split."""
+
+    on_host: bool
+    """Whether it works sample by sample in Python, so that threads should run it ahead of the training."""
+
+    def __call__(self, batch: Batch, epoch: int, indices: Tensor) -> Batch: ...
+
+
+def build_augment(recipe: Sequence[Step], manifest: Manifest, seed: int) -> Augment | None:
+    """The augmentation that ``train.augment`` describes, tried on noise first; None where it is empty.
+
+    Raises:
+        UserError: no such transform, a wrong argument, or what comes out is not an image of the shards' size.
+    """
+    steps = [(name, dict(arguments or {})) for step in recipe for name, arguments in step.items()]
+    if not steps:
+        return None
+    augment = (
+        OnDevice(steps, seed)
+        if all(name in VECTORISED and VECTORISED[name].takes(arguments) for name, arguments in steps)
+        else OnHost(steps, seed)
+    )
+    _try(augment, manifest, ", ".join(name for name, _ in steps))
+    return augment
+
+
+def _try(augment: Augment, manifest: Manifest, names: str) -> None:
+    height, width = manifest.size
+    noise = np.random.default_rng(0)
+    images = torch.from_numpy(noise.integers(0, 256, (8, height, width, manifest.channels), dtype=np.uint8))
+    masks = manifest.task == "segmentation"
+    targets = (
+        torch.zeros((8, height, width), dtype=torch.uint8) if masks else torch.zeros(8, dtype=torch.int64)
+    )
+    try:
+        image, target = augment(Batch(images, targets), 0, torch.arange(8))
+        if image.shape != images.shape or target.shape != targets.shape or image.dtype != torch.uint8:
+            got = f"{str(image.dtype).removeprefix('torch.')} {list(image.shape[1:])}"
+            raise ValueError(
+                f"gives {got}; allowed: uint8 {list(images.shape[1:])}, as in the shards "
+                "(the pipeline normalises by itself)"
+            )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"train.augment: {names}: {reason or type(error).__name__}; change the recipe"
+        ) from None

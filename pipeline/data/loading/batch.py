@@ -1,0 +1,35 @@
+"""Batches and samples in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """``image`` uint8 (B, H, W, C) in RGB; ``target`` int64 (B,) classes or uint8 (B, H, W) train ids."""
+
+    image: Tensor
+    target: Tensor
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A whole split in memory: ``images`` uint8 (N, H, W, C); ``targets`` int64 (N,) or uint8 (N, H, W)."""
+
+    images: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: Tensor) -> Batch:
+        """The samples at ``indices`` (int64 (B,)), copied."""
+        # Some four times as fast as indexing with a tensor, which works pixel by pixel.
+        return Batch(self.images.index_select(0, indices), self.targets.index_select(0, indices))
+
+    def to(self, device: torch.device) -> Samples:
+        return Samples(self.images.to(device), self.targets.to(device))

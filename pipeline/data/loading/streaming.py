@@ -1,0 +1,112 @@
+"""Training batches from a split that is larger than memory.
+
+Shards are read in the windows of the `SampleOrder`, one window ahead of the training, from the disk or from the
+object store that the manifest names. At most two windows of decoded samples are held (their share of this rank), and
+beside them one undecoded shard per thread. The tars are walked by our own reader rather than by webdataset's: a shard
+that is short or has other bytes is an error there, not a shorter epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.data.loading.batch import Batch
+from pipeline.data.loading.loader import Loader
+from pipeline.data.loading.prefetch import map_ahead
+from pipeline.data.shards.manifest import Manifest
+from pipeline.data.shards.reader import read_shard
+
+Numbered = tuple[Tensor, Batch]
+"""Samples and their numbers in the split (int64)."""
+
+
+@dataclass(frozen=True)
+class StreamLoader(Loader):
+    """Training batches read while training; ``workers`` threads decode the next window."""
+
+    folder: Path
+    manifest: Manifest
+    split: str = "train"
+    workers: int = 1
+
+    def _take(self, epoch: int, first_batch: int) -> Iterator[Numbered]:
+        skip = self.samples_in(first_batch)
+        batch, start = first_batch, 0
+        wanted = []
+        for shards, order in self.plan.windows(epoch):
+            positions = torch.arange(start, start + len(order))
+            start += len(order)
+            mine = self.plan.mine(positions) & (positions >= skip)
+            if start > skip:
+                wanted.append((shards, order[mine]))
+        left: Numbered | None = None
+        for window in map_ahead(iter(wanted), self._read, 1):
+            done = 0
+            while batch < self.steps_per_epoch:
+                size = self._size(batch)
+                part = _cut(window, done, done + size - (len(left[0]) if left else 0))
+                done += len(part[0])
+                taken = _joined(left, part) if left else part
+                if len(taken[0]) < size:
+                    left = taken
+                    break
+                left = None
+                yield taken
+                batch += 1
+            # While the one after the next is read, this one should be gone.
+            del window, part, taken
+
+    def _size(self, batch: int) -> int:
+        """Samples of this rank in ``batch``."""
+        first, last = self.samples_in(batch), self.samples_in(batch + 1)
+        return int(self.plan.mine(torch.arange(first, last)).sum())
+
+    def _read(self, window: tuple[list[int], Tensor]) -> Numbered:
+        """The samples numbered as the order says, in that order, from these shards."""
+        shards, order = window
+        numbers = order.numpy()
+        (height, width), channels = self.manifest.size, self.manifest.channels
+        images = np.empty((len(numbers), height, width, channels), dtype=np.uint8)
+        masks = self.manifest.task == "segmentation"
+        targets = np.empty(
+            (len(numbers), height, width) if masks else len(numbers), dtype=np.uint8 if masks else np.int64
+        )
+        starts = np.concatenate([[0], np.cumsum(self.plan.shards)])
+
+        def fill(number: int) -> None:
+            shard = self.manifest.split(self.split).shards[number]
+            here = np.flatnonzero((numbers >= starts[number]) & (numbers < starts[number + 1]))
+            # Position in the shard -> position in the window, in the shard's order.
+            slots = dict(sorted(zip((numbers[here] - starts[number]).tolist(), here.tolist(), strict=True)))
+            if not slots:
+                return
+            samples = read_shard(self.folder / shard.name, shard, self.manifest, slots)
+            for slot, (image, target) in zip(slots.values(), samples, strict=True):
+                images[slot], targets[slot] = image, target
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            for _ in pool.map(fill, shards):
+                pass
+        return order, Batch(torch.from_numpy(images), torch.from_numpy(targets))
+
+
+def _cut(samples: Numbered, first: int, last: int) -> Numbered:
+    """A copy of a part: a view would keep its whole window for as long as somebody holds the batch."""
+    numbers, batch = samples
+    return numbers[first:last].clone(), Batch(
+        batch.image[first:last].clone(), batch.target[first:last].clone()
+    )
+
+
+def _joined(*parts: Numbered) -> Numbered:
+    """All of ``parts`` in one, copied."""
+    return torch.cat([numbers for numbers, _ in parts]), Batch(
+        torch.cat([batch.image for _, batch in parts]), torch.cat([batch.target for _, batch in parts])
+    )

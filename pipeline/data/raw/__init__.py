@@ -1,0 +1,1 @@
+"""Raw files as the readers see them."""

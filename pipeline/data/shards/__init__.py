@@ -1,0 +1,1 @@
+"""The on-disk contract of shards, both sides of it."""

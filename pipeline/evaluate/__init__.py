@@ -1,0 +1,1 @@
+"""The `evaluate` stage: a trained network measured on held-out images."""

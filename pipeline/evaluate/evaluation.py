@@ -1,0 +1,155 @@
+"""What a trained network is worth on images it has not seen, in figures and in pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+from tqdm import tqdm
+
+from pipeline.checkpoints.trained import Trained, load_trained
+from pipeline.core.device import choose_device, choose_precision
+from pipeline.core.errors import UserError
+from pipeline.data.loading.batch import Batch
+from pipeline.data.loading.evaluation import evaluation_batches
+from pipeline.data.shards.layout import shards_folder
+from pipeline.data.shards.manifest import Manifest, read_manifest
+from pipeline.evaluate.examples import examples_of
+from pipeline.evaluate.full_resolution import FullResolution
+from pipeline.evaluate.log import log
+from pipeline.evaluate.outputs import write
+from pipeline.evaluate.plots import draw
+from pipeline.evaluate.result import SplitResult
+from pipeline.params import Params
+from pipeline.tasks import task_of
+from pipeline.tasks.network import place
+from pipeline.tasks.score import measure
+
+
+def evaluate(params: Params, checkpoint: Path, out: Path) -> tuple[Trained, SplitResult]:
+    """Measure the network in ``checkpoint`` on the prepared val split, and on test where there is one.
+
+    Writes to ``out``: ``metrics.json``, ``per_class.csv``, ``confusion.csv`` and pictures under ``evaluate/``,
+    all but the first of the test split, else val; logs the same to the run that trained the network. Under
+    torchrun the samples are shared out; the figures are the same.
+
+    Returns the network's description and that split's figures.
+
+    Raises:
+        UserError: no checkpoint, or one of another task, size or set of classes than the data.
+    """
+    model, trained = load_trained(checkpoint)
+    folder = shards_folder(params.data, params.size)
+    manifest = read_manifest(folder)
+    check_fits(trained, manifest, checkpoint)
+    device = choose_device(params.machine.device)
+    accelerator = Accelerator(
+        mixed_precision=choose_precision(params.train.amp, device), cpu=device.type == "cpu"
+    )
+    model = place(model, accelerator.device)
+    forward = flip_average(model) if params.evaluate.flip else model
+    measured: dict[str, SplitResult] = {
+        split: _measure(forward, params, manifest, folder, split, accelerator)
+        for split in ("val", "test")
+        if split == "val" or split in manifest.splits
+    }
+    chosen = measured.get("test", measured["val"])
+    if accelerator.is_main_process:
+        drawn = draw(chosen, manifest)
+        write(out, trained, measured, chosen, manifest.class_names, drawn)
+        log(params, checkpoint, trained, measured, chosen, out)
+    return trained, chosen
+
+
+def check_fits(trained: Trained, manifest: Manifest, checkpoint: Path) -> None:
+    """Refuse data of another kind than the network was trained on.
+
+    Raises:
+        UserError: says what differs.
+    """
+    for name in ("task", "size", "channels", "class_names"):
+        have, want = getattr(trained, name), getattr(manifest, name)
+        if have != want:
+            raise UserError(
+                f"{checkpoint}: trained for {name} {_brief(have)}, but {manifest.dataset} has {_brief(want)}; "
+                "train on this data, or set data: and train.size: to what the network was trained on"
+            )
+
+
+def flip_average(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """``model`` on each image and on its mirror image, the logits averaged; masks are mirrored back."""
+
+    def forward(images: Tensor) -> Tensor:
+        mirrored = model(images.flip(-1))
+        return (model(images) + (mirrored.flip(-1) if mirrored.ndim == 4 else mirrored)) / 2
+
+    return forward
+
+
+def _measure(
+    forward: Callable[[Tensor], Tensor],
+    params: Params,
+    manifest: Manifest,
+    folder: Path,
+    split: str,
+    accelerator: Accelerator,
+) -> SplitResult:
+    samples, ranks = manifest.split(split).samples, accelerator.num_processes
+    examples = examples_of(manifest, samples)
+    batch_size = params.train.batch_size if isinstance(params.train.batch_size, int) else 64
+    batches = evaluation_batches(folder, manifest, split, batch_size, accelerator.process_index, ranks)
+    original = FullResolution.of(
+        params, manifest, split, accelerator.device, accelerator.process_index, ranks
+    )
+    sum_over_ranks = partial(accelerator.reduce, reduction="sum")
+    have = torch.tensor(original is not None, dtype=torch.int64, device=accelerator.device)
+    if int(sum_over_ranks(have)) < ranks:  # raw files on some hosts only are of no use
+        original = None
+
+    def look(batch: Batch, logits: Tensor) -> None:
+        examples(batch, logits)
+        if original is not None:
+            original(logits)
+
+    started = time.monotonic()
+    with accelerator.autocast():
+        metrics, loss = measure(
+            forward,
+            _progress(batches, split, -(-samples // ranks), accelerator.is_main_process),
+            manifest,
+            task_of(manifest).loss(params.train),
+            accelerator.device,
+            sum_over_ranks,
+            look,
+        )
+    if original is not None:
+        original.reduce(sum_over_ranks)
+        for reason in original.left_out:
+            print(f"left out of the mIoU at the labels' own size: {reason}")
+    if ranks > 1:
+        examples.merge(gather_object([examples]))
+    return SplitResult(
+        split, metrics, loss.compute(), samples, time.monotonic() - started, examples, original
+    )
+
+
+def _progress(batches: Iterable[Any], split: str, samples: int, shown: bool) -> Iterable[Any]:
+    """``batches`` with a progress bar in images."""
+    with tqdm(total=samples, unit="img", desc=f"evaluate {split}", disable=not shown) as bar:
+        for batch in batches:
+            yield batch
+            bar.update(len(batch.image))
+
+
+def _brief(value: Any) -> str:
+    """``value`` on one line: of many class names the number and the first few."""
+    if isinstance(value, list):
+        return f"{len(value)} ({', '.join(value[:3])}{', ...' if len(value) > 3 else ''})"
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,1 @@
+"""The `fingerprint` stage: the raw files of a dataset, present and listed."""

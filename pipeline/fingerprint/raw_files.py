@@ -1,0 +1,77 @@
+"""Raw files that are missing: written or downloaded once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.core.errors import UserError, did_you_mean
+from pipeline.core.hashing import configuration_hash
+from pipeline.core.locks import exclusive_lock
+from pipeline.core.paths import work_folder
+from pipeline.core.storage import is_remote
+from pipeline.data.raw.blobs import Tree, list_files
+from pipeline.data.readers import find_reader
+from pipeline.fingerprint import embedded
+from pipeline.fingerprint.downloads import download, downloads
+from pipeline.params import DatasetParams
+
+EMBEDDED: dict[str, Callable[[Path], None]] = {
+    "digits": embedded.write_digits,
+    "digit_scenes": embedded.write_digit_scenes,
+}
+"""What writes a missing root, by the name that ``source:`` in params.yaml gives."""
+
+
+def acquire(data: str, params: DatasetParams, root: str) -> Tree:
+    """The files below ``root``, after writing or downloading them there when it is missing or empty.
+
+    Raises:
+        UserError: nothing is there and ``source`` names no way to get it.
+    """
+    reader = find_reader(params.reader)
+    if not is_remote(root) and not Path(root).is_dir():
+        if params.source is None:
+            raise UserError(f"{data}: no folder {root}; {reader.files}; or set machine.roots.{data}")
+        write = _writer(data, params.source)
+        # Several queued experiments, or several datasets in one root, may find it missing at once.
+        with exclusive_lock(work_folder("acquire", f"{configuration_hash(root)}.lock"), wait=True):
+            if not Path(root).is_dir():
+                _write_whole(Path(root), write)
+    try:
+        files = list_files(root)
+    except OSError as error:
+        raise UserError(
+            f"{data}: {root} cannot be listed: {error}; mend it or set machine.roots.{data}"
+        ) from None
+    if not files:
+        raise UserError(f"{data}: {root} is empty; {reader.files}")
+    return files
+
+
+def _writer(data: str, source: str) -> Callable[[Path], None]:
+    """What fills a missing root."""
+    if source in EMBEDDED:
+        return EMBEDDED[source]
+    known = downloads()
+    if source not in known:
+        names = sorted([*EMBEDDED, *known])
+        raise UserError(
+            f"datasets.{data}.source: got {source!r}{did_you_mean(source, names)}, "
+            f"allowed: {', '.join(names)}"
+        )
+    return lambda root: download(known[source], root)
+
+
+def _write_whole(root: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a folder beside ``root``, then rename it: a root that exists is whole."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    partial = root.with_name(f".{root.name}.partial-{os.getpid()}")
+    try:
+        partial.mkdir()
+        write(partial)
+        partial.rename(root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,89 @@
+"""Predictions for image files."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import UserError
+from pipeline.data.imaging.decode import CorruptImageError
+from pipeline.inference.predictor import Opened, Prediction, Predictor
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+"""What counts as an image in a folder; a file that is named is always tried."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one file: a prediction, or why there is none."""
+
+    path: Path
+    image: Opened | None = None
+    prediction: Prediction | None = None
+    error: str | None = None
+
+
+def predict_files(predictor: Predictor, paths: Iterable[Path], batch_size: int) -> Iterator[Answer]:
+    """An answer for each file, in order; a file that is no image has an answer too, and the rest goes on."""
+
+    def read(path: Path) -> Answer:
+        try:
+            return Answer(path, predictor.open(path.read_bytes()))
+        except (CorruptImageError, OSError) as error:
+            return Answer(path, error=" ".join(str(error).split()))
+
+    rest = iter(paths)
+    with ThreadPoolExecutor() as pool:
+        while group := list(islice(rest, batch_size)):
+            answers = list(pool.map(read, group))
+            images = [answer.image for answer in answers if answer.image is not None]
+            predictions = iter(predictor.predict(images) if images else [])
+            for answer in answers:
+                if answer.image is None:
+                    yield answer
+                else:
+                    yield Answer(answer.path, answer.image, next(predictions))
+
+
+def find_images(named: Iterable[str]) -> list[Path]:
+    """The files that names stand for: a file itself, a folder's images (also deeper ones), a glob pattern's.
+
+    Raises:
+        UserError: a name stands for nothing.
+    """
+    found: list[Path] = []
+    for name in named:
+        path = Path(name)
+        if path.is_dir():
+            images = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            if not images:
+                raise UserError(f"{name}: no image in this folder; looked for {', '.join(sorted(SUFFIXES))}")
+        elif path.exists():
+            images = [path]
+        else:
+            # not Path.glob, which refuses patterns that start at the root
+            matches = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207
+            images = sorted(file for file in matches if file.is_file())
+            if not images:
+                raise UserError(f"{name}: no such file or folder, and no file matches it as a pattern")
+        found += images
+    return found
+
+
+def as_record(answer: Answer) -> dict[str, Any]:
+    """An answer as JSON-able values, without pictures."""
+    if answer.prediction is None:
+        return {"image": str(answer.path), "error": answer.error}
+    key = "classes" if answer.prediction.mask is None else "shares"
+    return {
+        "image": str(answer.path),
+        key: [
+            {"class": name, "probability" if key == "classes" else "share": round(value, 6)}
+            for name, value in answer.prediction.classes
+        ],
+    }

@@ -1,0 +1,90 @@
+"""A row of the paper, written into params.yaml."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from pipeline.core.errors import UserError
+from pipeline.paper.rows import model_params
+from pipeline.params import ModelParams, load_params, parse_params
+from wavemix import PaperRow
+
+RECIPE = [
+    {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, "epochs": 130, "patience": 10},
+    {"optimizer": "sgd", "lr": 1e-3, "momentum": 0.9, "epochs": 20, "reload_best": True},
+]
+"""Section 4.3: AdamW, then SGD for the final 20 of at most 150 epochs. When AdamW ends is not said: after ten
+epochs without a better validation is our reading."""
+
+
+def use(row: PaperRow, path: Path = Path("params.yaml"), recipe: bool = False) -> list[str]:
+    """Write ``row`` into ``path``: data, model and image size, with ``recipe`` the paper's phases too.
+
+    Everything else in the file, comments included, stays as it is; a file that would not be valid is not written.
+    Returns what changed, a line each.
+
+    Raises:
+        UserError: the file has no such data set, or is not valid.
+    """
+    params = load_params(path)
+    if row.dataset not in params.datasets:
+        raise UserError(
+            f"{path}: no data set {row.dataset!r} under datasets:, there are {', '.join(params.datasets)}; "
+            "add it there (README, 'Your own data'), then run this again"
+        )
+    yaml = _round_trip_yaml()
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    changes: list[str] = []
+    _set(document, "data", row.dataset, changes)
+    defaults = ModelParams(dim=4, depth=1).model_dump()
+    for key, value in model_params(row).items():
+        # A value that is the default is written only over another one.
+        if key in document["model"] or key in ("dim", "depth") or value != defaults[key]:
+            _set(document["model"], key, value, changes, "model.")
+    size = list(row.image_size)
+    sizes = document["datasets"][row.dataset]["sizes"]
+    if size not in [list(entry) for entry in sizes]:
+        sizes.append(size)
+        changes.append(f"datasets.{row.dataset}.sizes: added {size}")
+    if list(sizes[0]) != size or document["train"].get("size") is not None:
+        _set(document["train"], "size", size, changes, "train.")
+    if recipe:
+        document["train"]["phases"] = [_in_one_line(phase) for phase in RECIPE]
+        changes.append("train.phases: the paper's, AdamW then SGD")
+    buffer = io.StringIO()
+    yaml.dump(document, buffer)
+    parse_params(YAML(typ="safe").load(buffer.getvalue()), str(path))
+    if changes:
+        path.write_text(buffer.getvalue(), encoding="utf-8")
+    return changes
+
+
+def _round_trip_yaml() -> YAML:
+    """A reader and writer of YAML that keeps comments, quotes and the word null."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 10_000
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
+
+
+def _in_one_line(values: dict[str, Any]) -> CommentedMap:
+    """``values`` written as ``{key: value, ...}``."""
+    line = CommentedMap(values)
+    line.fa.set_flow_style()
+    return line
+
+
+def _set(section: Any, key: str, value: Any, changes: list[str], prefix: str = "") -> None:
+    old = section.get(key)
+    if old != value:
+        section[key] = value
+        changes.append(f"{prefix}{key}: {old} -> {value}")

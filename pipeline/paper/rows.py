@@ -1,0 +1,64 @@
+"""The rows of ``paper.yaml``: to read, to train, and to hold our runs against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.core.errors import UserError, did_you_mean
+from pipeline.params import ModelParams
+from wavemix import PaperRow, paper_rows
+
+FIGURES = {"top1": "top-1", "miou": "mIoU"}
+
+
+def figure(row: PaperRow) -> tuple[str, float]:
+    """``top1`` or ``miou`` and its value, in percent, in the first table that has one."""
+    for reported in row.reported:
+        for name in FIGURES:
+            if reported.get(name) is not None:
+                return name, float(reported[name])
+    raise ValueError(f"paper.yaml: {row.name}: no table reports top1 or miou")
+
+
+def tables(row: PaperRow) -> str:
+    """The tables the row is in."""
+    return ", ".join(map(str, sorted({reported["table"] for reported in row.reported})))
+
+
+def model_params(row: PaperRow) -> dict[str, Any]:
+    """The row as the ``model:`` part of params.yaml, without dropout, of which the paper says nothing."""
+    config = row.config.to_dict()
+    return {key: config[key] for key in ModelParams.model_fields if key in config and key != "dropout"}
+
+
+def find_row(name: str) -> PaperRow:
+    """The row called ``name``.
+
+    Raises:
+        UserError: there is none.
+    """
+    rows = paper_rows()
+    if name not in rows:
+        raise UserError(
+            f"no row {name!r} in paper.yaml{did_you_mean(name, rows)}; `wavemix paper list` lists them all"
+        )
+    return rows[name]
+
+
+def describe_row(row: PaperRow) -> str:
+    """The row in words and figures, several lines."""
+    height, width = row.image_size
+    model = ", ".join(f"{key} {value}" for key, value in model_params(row).items() if value is not None)
+    printed = f", printed as {row.printed_parameters}" if row.printed_parameters else ""
+    lines = [
+        row.name,
+        f"  data        {row.dataset}, {height}x{width}",
+        f"  model       {model}",
+        f"  parameters  {row.parameters:,}{printed}",
+    ]
+    for reported in row.reported:
+        figures = (
+            f"{key} {value}" for key, value in reported.items() if key != "table" and value is not None
+        )
+        lines.append(f"  table {reported['table']}     {', '.join(figures)}")
+    return "\n".join([*lines, *(f"  note        {note}" for note in row.notes)])

@@ -1,0 +1,87 @@
+"""The manifest: what the results of all units add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from pipeline.core.errors import UserError
+from pipeline.data.raw.fingerprint import Fingerprint
+from pipeline.data.raw.listing import Listing
+from pipeline.data.shards.manifest import Manifest, RawSize, Split
+from pipeline.params import DatasetParams
+from pipeline.prepare.convert import Result
+
+
+def summarise(
+    data: str,
+    dataset: DatasetParams,
+    listing: Listing,
+    source: Fingerprint,
+    results: list[Result],
+    i: int,
+) -> Manifest:
+    """The manifest of size ``i`` of ``dataset``."""
+    splits = {}
+    for split in listing.splits:
+        mine = [result for result in results if result.split == split]
+        left_out = listing.left_out.get(split, []) + [item for result in mine for item in result.left_out]
+        samples = sum(result.parts[i].shard.samples for result in mine)
+        if samples == 0:
+            raise UserError(
+                f"{data}: {split}: every sample is corrupt, first {left_out[0].name}: {left_out[0].reason}"
+            )
+        splits[split] = Split(
+            samples=samples,
+            shards=[result.parts[i].shard for result in mine],
+            histogram=np.sum([result.parts[i].histogram for result in mine], axis=0).tolist(),
+            ignored_pixels=sum(result.parts[i].ignored_pixels for result in mine),
+            left_out=left_out,
+            raw_bytes=sum(result.raw_bytes for result in mine),
+            raw_height=_raw_size([result.raw_heights for result in mine if result.raw_bytes]),
+            raw_width=_raw_size([result.raw_widths for result in mine if result.raw_bytes]),
+        )
+    train = [result.parts[i] for result in results if result.split == "train"]
+    height, width = dataset.sizes[i]
+    mean, std = _mean_and_std(
+        np.sum([part.sums for part in train], axis=0),
+        np.sum([part.squares for part in train], axis=0),
+        splits["train"].samples * height * width,
+    )
+    return Manifest(
+        dataset=data,
+        task=listing.task,
+        class_names=listing.class_names,
+        palette=list(listing.labels.palette) if listing.labels else None,
+        size=(height, width),
+        channels=dataset.channels,
+        filter=dataset.filter,
+        geometry=dataset.geometry,
+        encoding=dataset.encoding,
+        mean=mean,
+        std=std,
+        splits=splits,
+        source_fingerprint=source.digest,
+    )
+
+
+def _raw_size(parts: list[list[int]]) -> RawSize:
+    """Sum up the ranges of units. The mean is over samples, so it needs their number: kept as a sum."""
+    if not parts:
+        return RawSize(min=0, max=0, total=0)
+    least, total, greatest = zip(*parts, strict=True)
+    return RawSize(min=min(least), max=max(greatest), total=sum(total))
+
+
+def _mean_and_std(
+    sums: Iterable[int], squares: Iterable[int], pixels: int
+) -> tuple[list[float], list[float]]:
+    """Per channel, scaled to [0, 1]; the standard deviation is the population's. Exact sums, rounded once."""
+    pixels = max(pixels, 1)
+    mean, std = [], []
+    for total, square in zip(sums, squares, strict=True):
+        centre = int(total) / pixels
+        mean.append(round(centre / 255, 6))
+        std.append(round(max(int(square) / pixels - centre * centre, 0.0) ** 0.5 / 255, 6))
+    return mean, std

@@ -1,0 +1,1 @@
+"""Synthetic training steps: memory and time."""

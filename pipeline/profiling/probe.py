@@ -1,0 +1,90 @@
+"""Training steps on noise, before there is a training: what they cost, and the largest batch that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from torch import Tensor
+
+from pipeline.data.shards.manifest import Manifest
+from pipeline.params import Params
+from pipeline.tasks import losses, task_of
+from pipeline.tasks.network import build_network, normalise, place
+from wavemix.measure import saved_bytes
+
+AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Probe:
+    """A freshly made network of ``params`` that is trained on noise of the data's shape.
+
+    Args:
+        amp: no, bf16 or fp16, as `choose_precision` gives it.
+    """
+
+    def __init__(self, params: Params, manifest: Manifest, device: torch.device, amp: str) -> None:
+        self.manifest, self.device, self.amp = manifest, device, AMP_TYPES.get(amp)
+        self.task = task_of(manifest)
+        self.loss = self.task.loss(params.train)
+        self.network = place(build_network(params, manifest), device)
+        self.optimizer = torch.optim.AdamW(self.network.parameters())
+
+    def images(self, batch: int) -> Tensor:
+        """Noise as the network takes it: float32 (batch, C, H, W)."""
+        shape = (batch, *self.manifest.size, self.manifest.channels)
+        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=self.device)
+        return normalise(pixels, self.manifest.mean, self.manifest.std)
+
+    def target(self, batch: int) -> Tensor:
+        """Random classes: int64 (batch,), or (batch, H, W)."""
+        shape = (batch, *self.manifest.size) if self.task.name == "segmentation" else (batch,)
+        return torch.randint(0, self.manifest.num_classes, shape, device=self.device)
+
+    def step(self, images: Tensor, target: Tensor) -> None:
+        """Forward, backward, and a step of the optimiser."""
+        self.network.train()
+        with self.autocast():
+            logits = self.network(images)
+        mean = self.loss(logits, target) / losses.count(target)
+        mean.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """The precision asked for."""
+        with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+            yield
+
+    def kept_bytes(self, batch: int = 2) -> float:
+        """Bytes an image that a step keeps for its backward pass, the loss left out; ``batch`` at least 2."""
+        self.network.train()
+        return saved_bytes(self.network, self.images(batch), self.amp)
+
+    def peak_bytes(self, batch: int) -> int:
+        """Most memory allocated on the GPU during two training steps."""
+        self.optimizer.zero_grad(set_to_none=True)  # a step before may have run out of memory half way
+        images, target = self.images(batch), self.target(batch)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        for _ in range(2):
+            self.step(images, target)
+        return torch.cuda.max_memory_allocated(self.device)
+
+
+def largest(work: Callable[[int], object], start: int) -> int:
+    """The first of ``start``, half of it, a quarter, ... with which ``work`` does not run out of memory, or 0."""
+    batch_size = start
+    while batch_size > 0:
+        try:
+            work(batch_size)
+            break
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+        # Out here the error, and with it the frames that hold the tensors, is gone.
+        clear_device_cache(garbage_collection=True)
+        batch_size //= 2
+    return batch_size

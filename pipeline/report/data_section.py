@@ -1,0 +1,95 @@
+"""What lies in the shards, shown: how many of what, a few of them, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from pipeline.core.markdown import table
+from pipeline.data.shards.manifest import Manifest, RawSize
+from pipeline.data.shards.reader import Decoded, read_shard
+from pipeline.plotting import charts, grids, masks
+
+MOST_LEFT_OUT = 20
+"""Files named on the page; the manifest names them all."""
+
+
+def data_figures(folder: Path, manifest: Manifest) -> dict[str, Figure]:
+    """Samples or pixels per class, and a grid of prepared images with their labels or masks."""
+    what = "pixels" if manifest.task == "segmentation" else "samples"
+    counts = {name: split.histogram for name, split in manifest.splits.items() if split.samples}
+    return {
+        "histogram": charts.histogram(counts, manifest.class_names, what),
+        "samples": _samples(folder, manifest),
+    }
+
+
+def data_text(manifest: Manifest) -> str:
+    """The page's tables, as Markdown."""
+    height, width = manifest.size
+    summary = [
+        ("task", manifest.task),
+        ("classes", str(manifest.num_classes)),
+        ("prepared", f"{height}x{width}, {manifest.channels} channel(s), {manifest.encoding}"),
+        ("resized by", f"{manifest.filter}, {manifest.geometry.replace('_', ' ')}"),
+        ("mean, of pixels in 0 to 1", ", ".join(f"{value:.4f}" for value in manifest.mean)),
+        ("standard deviation", ", ".join(f"{value:.4f}" for value in manifest.std)),
+    ]
+    splits = [
+        (
+            name,
+            f"{split.samples:,}",
+            len(split.shards),
+            f"{sum(shard.bytes for shard in split.shards) / 1e6:,.1f}",
+            f"{split.raw_bytes / 1e6:,.1f}",
+            f"{_range(split.raw_height)} x {_range(split.raw_width)}",
+            len(split.left_out),
+        )
+        for name, split in manifest.splits.items()
+    ]
+    text = table(["data", manifest.dataset], summary)
+    text += "\n" + table(
+        ["split", "samples", "shards", "MB", "raw MB", "raw height x width", "left out"], splits
+    )
+    left_out = [(name, file) for name, split in manifest.splits.items() for file in split.left_out]
+    if left_out:
+        rows = [(name, file.name, file.reason) for name, file in left_out[:MOST_LEFT_OUT]]
+        text += "\n" + table(["split", "left out", "why"], rows)
+        if len(left_out) > MOST_LEFT_OUT:
+            text += f"\n… and {len(left_out) - MOST_LEFT_OUT} more; the manifest names them all.\n"
+    return text
+
+
+def _range(size: RawSize | None) -> str:
+    """``100 to 500``, or the one size that all have."""
+    if size is None:
+        return "–"
+    return str(size.min) if size.min == size.max else f"{size.min} to {size.max}"
+
+
+def _samples(folder: Path, manifest: Manifest) -> Figure:
+    """Samples from all over the train split."""
+    segmentation = manifest.task == "segmentation"
+    pairs = list(_spread(folder, manifest, 8 if segmentation else 32))
+    if segmentation:
+        palette = manifest.palette or masks.default_palette(manifest.num_classes)
+        masked = [(image, mask) for image, mask in pairs if not isinstance(mask, int)]
+        return grids.masks(masked, manifest.class_names, palette)
+    labels = [manifest.class_names[target] for _, target in pairs if isinstance(target, int)]
+    return grids.labelled([image for image, _ in pairs], labels, "Samples of the train split")
+
+
+def _spread(folder: Path, manifest: Manifest, count: int) -> Iterator[Decoded]:
+    """At most ``count`` samples of the train split, evenly apart, reading only the shards they lie in."""
+    split = manifest.split("train")
+    wanted = {round(i * (split.samples - 1) / max(count - 1, 1)) for i in range(min(count, split.samples))}
+    first = 0
+    for shard in split.shards:
+        here = {number - first for number in wanted if first <= number < first + shard.samples}
+        if here:
+            for number, sample in enumerate(read_shard(folder / shard.name, shard, manifest)):
+                if number in here:
+                    yield sample
+        first += shard.samples

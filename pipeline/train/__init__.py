@@ -1,0 +1,1 @@
+"""The `train` stage: shards to a trained network."""

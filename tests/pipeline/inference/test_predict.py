@@ -1,0 +1,191 @@
+"""Raw images of any kind to predictions: the same as training saw, the rest of a batch whatever one file is."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.checkpoints.trained import Trained, load_trained
+from pipeline.cli.parser import main
+from pipeline.core.errors import UserError
+from pipeline.data.imaging.decode import CorruptImageError
+from pipeline.data.shards.manifest import IGNORE
+from pipeline.inference.base64_text import decode_base64
+from pipeline.inference.files import find_images, predict_files
+from pipeline.inference.predictor import Predictor
+from pipeline.params import Params
+from pipeline.tasks.network import normalise
+
+CHECKPOINT = Path("checkpoints/best")
+RANDOM = np.random.default_rng(0)
+
+
+def save_image(path: str, height: int, width: int, mode: str = "RGB") -> Path:
+    pixels = RANDOM.integers(0, 256, (height, width, 3)).astype(np.uint8)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).convert(mode).save(path)
+    return Path(path)
+
+
+def load() -> Predictor:
+    return Predictor.load(CHECKPOINT, torch.device("cpu"))
+
+
+def test_an_image_of_the_prepared_size_gets_the_networks_own_answer(
+    experiment: Callable[..., Params],
+) -> None:
+    experiment("classification")
+    path = save_image("a.png", 12, 16)
+    (answer,) = predict_files(load(), [path], 4)
+    model, trained = load_trained(CHECKPOINT)
+    pixels = torch.from_numpy(np.asarray(Image.open(path)).copy())[None]
+    with torch.no_grad():
+        expected = model(normalise(pixels, trained.mean, trained.std)).softmax(1)[0]
+    assert answer.prediction is not None
+    assert len(answer.prediction.classes) == 5
+    for name, probability in answer.prediction.classes:
+        assert probability == pytest.approx(float(expected[trained.class_names.index(name)]), abs=1e-5)
+    values = [value for _, value in answer.prediction.classes]
+    assert values == sorted(values, reverse=True)
+
+
+def test_any_size_and_mode_and_the_rest_of_a_batch_goes_on(experiment: Callable[..., Params]) -> None:
+    experiment("classification")
+    paths = [
+        save_image("a.png", 300, 200),
+        save_image("b.png", 3, 5, "L"),
+        save_image("c.jpg", 40, 40, "CMYK"),
+        Path("no.png"),
+        save_image("e.png", 40, 40, "RGBA"),
+        save_image("cut.png", 50, 50),
+    ]
+    paths[-1].write_bytes(paths[-1].read_bytes()[:200])
+    Path("no.png").write_text("hello")
+    answers = list(predict_files(load(), paths, 2))
+    assert [answer.path for answer in answers] == paths
+    assert [answer.prediction is not None for answer in answers] == [True, True, True, False, True, False]
+    assert answers[3].error == "is not an image"
+
+
+def test_a_mask_has_the_images_own_size_and_its_png_holds_train_ids(
+    experiment: Callable[..., Params],
+) -> None:
+    experiment("segmentation")
+    predictor = load()
+    (answer,) = predict_files(predictor, [save_image("a.png", 31, 45)], 4)
+    assert answer.prediction is not None
+    assert answer.image is not None
+    mask = answer.prediction.mask
+    assert mask is not None
+    assert mask.shape == (31, 45)
+    assert sum(share for _, share in answer.prediction.classes) == pytest.approx(1)
+    with Image.open(io.BytesIO(predictor.mask_png(mask))) as stored:
+        assert stored.mode == "P"
+        assert np.array_equal(np.asarray(stored), mask)
+        shown = np.asarray(stored.convert("RGB"))
+    assert shown[0, 0].tolist() == list(predictor.palette[mask[0, 0]])
+    with Image.open(io.BytesIO(predictor.overlay_png(answer.image, mask))) as overlay:
+        assert overlay.size == (45, 31)
+
+
+def test_center_crop_leaves_what_the_network_did_not_see_ignored(experiment: Callable[..., Params]) -> None:
+    experiment("segmentation")
+    path = CHECKPOINT / "training.json"
+    trained = Trained.model_validate_json(path.read_bytes())
+    path.write_text(trained.model_copy(update={"geometry": "center_crop"}).model_dump_json())
+    (answer,) = predict_files(
+        load(), [save_image("a.png", 12, 32)], 4
+    )  # twice as wide as the network's images
+    assert answer.prediction is not None
+    mask = answer.prediction.mask
+    assert mask is not None
+    seen = mask != IGNORE
+    assert seen[:, 8:24].all()
+    assert not seen[:, :8].any()
+    assert not seen[:, 24:].any()
+
+
+def test_names_stand_for_files_folders_and_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_image("folder/deep/b.PNG", 2, 2)
+    save_image("folder/a.jpg", 2, 2)
+    Path("folder/notes.txt").write_text("x")
+    assert find_images(["folder"]) == [Path("folder/a.jpg"), Path("folder/deep/b.PNG")]
+    assert find_images(["folder/*.jpg", "folder/notes.txt"]) == [
+        Path("folder/a.jpg"),
+        Path("folder/notes.txt"),
+    ]
+    assert find_images([str(tmp_path / "folder" / "*.jpg")]) == [tmp_path / "folder" / "a.jpg"]
+    Path("empty").mkdir()
+    for name, message in (
+        ("empty", "no image in this folder"),
+        ("gone", "no such file"),
+        ("*.gif", "no file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            find_images(["folder", name])
+
+
+def test_base64_as_it_is_and_as_a_data_url() -> None:
+    assert decode_base64("aGk=") == b"hi"
+    assert decode_base64("data:image/png;base64,aGk=") == b"hi"
+    with pytest.raises(CorruptImageError):
+        decode_base64("not base64!")
+
+
+def test_command_prints_json_lines_and_says_what_failed(
+    experiment: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment("segmentation")
+    save_image("in/a.png", 20, 30)
+    save_image("in/deep/a.png", 20, 30)
+    (Path("in") / "bad.png").write_text("x")
+    with pytest.raises(SystemExit, match="1 of 3 files are no images"):
+        main(["predict", "in", "--json", "--out", "masks", "--device", "cpu"])
+    records = {record["image"]: record for record in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert records["in/bad.png"] == {"image": "in/bad.png", "error": "is not an image"}
+    assert Path(records["in/a.png"]["mask"]).name == "in_a_mask.png"
+    assert Path(records["in/deep/a.png"]["overlay"]).is_file()
+    assert len(list(Path("masks").iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "gone.png"], "no such file or folder"),
+        (["predict", ".", "--checkpoint", "reports"], "no trained network here"),
+        (["predict", ".", "--batch-size", "0"], "--batch-size 0"),
+        (["verify", "tou"], "tou: no such data set"),
+        (["paper", "show", "cifar10 64/66"], r"did you mean 'cifar10 64/6'\?"),
+    ],
+)
+def test_mistakes_end_with_one_line(
+    experiment: Callable[..., Params], arguments: list[str], message: str
+) -> None:
+    params = experiment("classification")
+    Path("params.yaml").write_text(params.model_dump_json())
+    save_image("a.png", 4, 4)
+    with pytest.raises(SystemExit, match=message) as stopped:
+        main(arguments)
+    assert "\n" not in str(stopped.value.code)
+
+
+def test_verify_says_so_of_whole_and_of_changed_shards(
+    experiment: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("params.yaml").write_text(experiment("segmentation").model_dump_json())
+    main(["verify"])
+    assert "all 6 shards are whole, 31 samples" in capsys.readouterr().out
+    shard = Path("data/shards/toy/12x16/val-000000.tar")
+    content = bytearray(shard.read_bytes())
+    content[700] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(SystemExit, match=r"1 of 6 shards are not what was written, first val-000000.tar"):
+        main(["verify", "toy"])

@@ -1,0 +1,106 @@
+"""Charts and grids: what they draw is what they were given, and drawing changes nothing else."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib._pylab_helpers import Gcf
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pipeline.data.shards.manifest import IGNORE
+from pipeline.plotting import charts, grids, masks, style
+
+RANDOM = np.random.default_rng(0)
+PALETTE = [(0, 0, 0), (255, 0, 0), (0, 0, 255)]
+
+
+def image(height: int, width: int, channels: int) -> masks.Image:
+    return RANDOM.integers(0, 256, (height, width, channels)).astype(np.uint8)
+
+
+def mask(height: int, width: int) -> masks.Image:
+    drawn = RANDOM.integers(0, 3, (height, width)).astype(np.uint8)
+    drawn[0, 0] = IGNORE
+    return drawn
+
+
+def names(count: int) -> list[str]:
+    return [f"class {i} of a long name, Ünïcödé $x_1$ & <b>" for i in range(count)]
+
+
+DRAWN: dict[str, Callable[[], Figure]] = {
+    "confusion": lambda: charts.confusion_matrix(np.diag([3, 0, 5]), names(3)),
+    "confusion of 300": lambda: charts.confusion_matrix(np.eye(300, dtype=np.int64), names(300)),
+    "confusion of 1": lambda: charts.confusion_matrix(np.array([[7]]), names(1)),
+    "curves": lambda: charts.curves(
+        {"Loss": {"train": [(1, 2.0), (2, 1.0)], "val": []}, "None": {"val": []}}
+    ),
+    "no curves": lambda: charts.curves({}),
+    "bars": lambda: charts.class_bars([0.9, float("nan"), 0.0], names(3), [5, 0, 9], "IoU", 0.45),
+    "bars of 300": lambda: charts.class_bars(list(RANDOM.random(300)), names(300), [1] * 300, "Recall", 0.5),
+    "histogram": lambda: charts.histogram({"train": [3, 0, 900], "val": [1, 1, 1]}, names(3), "samples"),
+    "histogram of 300": lambda: charts.histogram({"train": [5] * 300}, names(300), "samples"),
+    "calibration": lambda: charts.reliability([0.2, 0.9], [0.1, 0.95], [10, 1000]),
+    "tradeoff": lambda: charts.tradeoff({"paper": [(1e4, 80.0, "a")], "ours": [(1e4, 80.0, "b")]}, "top-1"),
+    "guesses": lambda: grids.guesses(
+        [grids.Guess(image(8, 8, 1), 0, 0.9, 1), grids.Guess(image(8, 8, 1), 1, 0.5)], names(2), "Title"
+    ),
+    "labelled": lambda: grids.labelled([image(9, 30, 3)], ["one"], "Title"),
+    "scenes": lambda: grids.scenes(
+        [grids.Scene(image(16, 32, 3), mask(16, 32), mask(16, 32), 0.5)], names(3), PALETTE, "Title"
+    ),
+    "scenes without truth": lambda: grids.scenes(
+        [grids.Scene(image(16, 32, 1), mask(16, 32))], names(3), PALETTE, "Title"
+    ),
+    "masks": lambda: grids.masks([(image(16, 16, 3), mask(16, 16))] * 3, names(3), PALETTE),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_is_drawn_opaque_and_leaves_matplotlib_alone(name: str) -> None:
+    before = dict(matplotlib.rcParams)
+    content = style.render(DRAWN[name]())
+    assert dict(matplotlib.rcParams) == before
+    assert not Gcf.get_all_fig_managers()
+    with Image.open(io.BytesIO(content)) as drawn:
+        assert min(drawn.size) >= 100
+        assert drawn.convert("RGBA").getchannel("A").getextrema() == (255, 255)
+        if name != "no curves":
+            assert np.asarray(drawn.convert("L")).min() < 100  # something dark is on the white ground
+
+
+def test_the_same_figure_gives_the_same_bytes() -> None:
+    first, second = (style.render(DRAWN["bars"](), kind) for kind in ("svg", "svg"))
+    assert first == second
+
+
+def test_masks_are_drawn_in_the_palette_and_ignored_pixels_in_none_of_it() -> None:
+    drawn = masks.colour_mask(np.array([[0, 1], [2, IGNORE]], np.uint8), PALETTE)
+    assert drawn.tolist() == [[[0, 0, 0], [255, 0, 0]], [[0, 0, 255], list(masks.IGNORED_COLOUR)]]
+
+
+def test_an_overlay_mixes_colours_and_shows_the_image_where_nothing_counts() -> None:
+    grey = np.full((1, 2, 1), 100, np.uint8)
+    drawn = masks.overlay(grey, np.array([[1, IGNORE]], np.uint8), PALETTE, opacity=0.5)
+    assert drawn.tolist() == [[[178, 50, 50], [100, 100, 100]]]
+
+
+def test_default_palettes_have_no_colour_twice() -> None:
+    colours = masks.default_palette(100)
+    assert len(set(colours)) == 100
+    assert masks.default_palette(0) == []
+
+
+def test_the_end_of_a_cosine_does_not_press_the_learning_rate_into_a_line() -> None:
+    rates = [(1.0, 1e-3), (2.0, 5e-4), (3.0, 5e-10)]
+    (axes,) = charts.curves({"Learning rate": {"learning_rate": rates}}).axes
+    bottom, top = axes.get_ylim()
+    assert top > 1e-3
+    assert 1e-8 < bottom < 1e-6
+    (axes,) = charts.curves({"Learning rate": {"learning_rate": rates[:2]}}).axes
+    assert axes.get_ylim()[0] > 1e-4

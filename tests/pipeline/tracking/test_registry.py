@@ -1,0 +1,101 @@
+"""Registered networks: found again, crowned by validation alone, and served to a real HTTP client."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.checkpoints.trained import Trained
+from pipeline.core.errors import UserError
+from pipeline.inference.base64_text import encode_base64
+from pipeline.params import Params
+from pipeline.plotting.masks import encode_png
+from pipeline.tracking.registry import fetch_checkpoint, log_model
+from pipeline.tracking.store import client
+
+CHECKPOINT = Path("checkpoints/best")
+IMAGE = encode_png(np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8))
+
+
+def log(store: Any, **changes: Any) -> str:
+    trained = Trained.model_validate_json((CHECKPOINT / "training.json").read_bytes()).model_copy(
+        update=changes
+    )
+    assert trained.run_id is not None
+    return log_model(store, trained.run_id, CHECKPOINT, trained, [IMAGE, IMAGE])
+
+
+def test_only_a_better_validation_takes_the_crown(experiment: Callable[..., Params], tmp_path: Path) -> None:
+    experiment("classification", run=True)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    store = client(uri)
+    assert log(store, step=1, value=0.5).endswith("version 1; it is the new @champion (val/top1 0.5000)")
+    assert "stays version 1: val/top1 0.5000, this one val/top1 0.4000" in log(store, step=2, value=0.4)
+    assert "stays version 1" in log(store, step=3, value=0.5)  # no better
+    assert log(store, step=4, value=0.6).endswith("version 4; it is the new @champion (val/top1 0.6000)")
+    assert log(store, step=4, value=0.6).endswith(
+        "version 4; it is @champion (val/top1 0.6000)"
+    )  # no version 5
+    assert len(store.search_model_versions("name = 'wavemix-lite-toy'")) == 4
+
+    found = fetch_checkpoint(uri, model="wavemix-lite-toy@champion")
+    assert (found / "model.safetensors").read_bytes() == (CHECKPOINT / "model.safetensors").read_bytes()
+    for run, model, message in (
+        (None, "wavemix-lite-toy@queen", "model 'wavemix"),
+        ("f00", None, "run 'f00'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            fetch_checkpoint(uri, run=run, model=model)
+
+    import mlflow
+
+    images = pd.DataFrame({"image": [encode_base64(IMAGE), "AAAA"]})
+    table = mlflow.pyfunc.load_model("models:/wavemix-lite-toy@champion").predict(images)
+    assert table["label"][0] == table["classes"][0][0]
+    assert table["label"][1] is None
+    assert list(table["error"]) == [None, "image 1: is not an image"]
+
+
+@pytest.mark.slow
+def test_serves_a_mask_over_http(experiment: Callable[..., Params], tmp_path: Path) -> None:
+    experiment("segmentation", run=True)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    log(client(uri))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    serve = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/wavemix-lite-toy@champion"]
+    server = subprocess.Popen(
+        [*serve, "--env-manager", "local", "-p", str(port)],
+        env={**os.environ, "MLFLOW_TRACKING_URI": uri},
+        start_new_session=True,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{address}/ping", timeout=5)
+                break
+            except OSError:
+                time.sleep(0.5)
+        body = json.dumps({"dataframe_records": [{"image": encode_base64(IMAGE)}]}).encode()
+        request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})
+        (row,) = json.load(urllib.request.urlopen(request, timeout=60))["predictions"]
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait()
+    assert row["error"] is None
+    assert sum(row["shares"]) == pytest.approx(1)
+    assert len(row["mask"]) > 100
