@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.models.base import FAMILIES, Family, NetworkSpec
 from pipeline.models.choice import ModelParams, find_family, parse_model
 

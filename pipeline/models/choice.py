@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import PlainValidator, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from pipeline.errors import did_you_mean
+from pipeline.core.errors import did_you_mean
 from pipeline.models.base import FAMILIES, Family
 
 DEFAULT_FAMILY = "wavemix-lite"

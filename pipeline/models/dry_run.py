@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from pipeline.errors import in_one_line
+from pipeline.core.errors import in_one_line
 from pipeline.models.base import Family, NetworkSpec
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Self
 
-from pipeline.errors import UserError, did_you_mean, in_one_line
+from pipeline.core.errors import UserError, did_you_mean, in_one_line
 from pipeline.models.base import Family
 
 PATIENCE = 10.0

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.models import FAMILIES, build_network, parse_model
 from pipeline.models.base import Family, NetworkSpec, register
 from pipeline.models.classifiers.vit import ViTFamily
