@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from pipeline.core.errors import in_one_line
+from pipeline.core.errors import one_line
 from pipeline.models.base import Family, NetworkSpec
 
 
@@ -56,7 +56,7 @@ def check_by_running(model: Family, spec: NetworkSpec) -> None:
         with on_meta():
             logits = network(torch.empty(2, spec.channels, height, width))
     except Exception as error:  # each network has its own way to refuse
-        raise ValueError(f"{takes}: {in_one_line(error)}") from None
+        raise ValueError(f"{takes}: {one_line(error)}") from None
     expected = (2, spec.outputs, height, width) if spec.spatial else (2, spec.outputs)
     if getattr(logits, "shape", None) != expected:
         raise ValueError(f"{takes}: its output is no tensor of {expected}")

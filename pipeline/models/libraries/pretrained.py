@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Self
 
-from pipeline.core.errors import UserError, did_you_mean, in_one_line
+from pipeline.core.errors import UserError, did_you_mean, one_line
 from pipeline.models.base import Family
 
 PATIENCE = 10.0
@@ -53,7 +53,7 @@ def downloading(model: LibraryKeys) -> Iterator[None]:
             yield
     except Exception as error:  # each library and each transport has its own
         raise UserError(
-            f"model.pretrained: got true, but the weights of {model.label} could not be had: {in_one_line(error)}; "
+            f"model.pretrained: got true, but the weights of {model.label} could not be had: {one_line(error)}; "
             "connect this machine, or set false"
         ) from None
 
