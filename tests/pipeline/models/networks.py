@@ -6,7 +6,34 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pipeline.models import NetworkSpec
+from pipeline.models import FAMILIES, Family, NetworkSpec, parse_model
+
+SMALL: dict[str, dict[str, Any]] = {
+    "wavemix-lite": {"dim": 8, "depth": 1},
+    "wavemix": {"dim": 8, "depth": 1, "levels": 2},
+    "resnet": {"depth": 18, "stem": "cifar"},
+    "mobilenet_v2": {"width": 0.25},
+    "vit": {"dim": 16, "depth": 2, "patch": 8},
+    "hybrid_vin": {"dim": 16, "depth": 1},
+    "cpv": {"dim": 16, "depth": 2},
+    "cct": {"dim": 16, "depth": 2},
+    "cvt": {"dim": 16, "depths": [1, 1, 1]},
+    "mlp_mixer": {"dim": 16, "depth": 2},
+    "fnet": {"dim": 16, "depth": 2},
+    "unet": {},
+    "deeplab_v2": {"depth": 50},
+    "segformer": {},
+    "convmixer": {"dim": 16, "depth": 2},
+    "timm": {"name": "resnet10t"},
+    "smp": {"architecture": "FPN", "encoder": "mobilenet_v2"},
+}
+"""A small network of each family."""
+
+
+def small(family: str, **changes: Any) -> tuple[Family, NetworkSpec]:
+    """Return the keys of a small network of ``family``, and demands that suit it, but for ``changes``."""
+    demands = {"spatial": not FAMILIES[family].per_image} | changes
+    return parse_model({"family": family, **SMALL[family]}), spec(**demands)
 
 
 def spec(**changes: Any) -> NetworkSpec:

@@ -11,7 +11,7 @@ from pipeline.models import FAMILIES, build_network, parse_model
 from pipeline.models.dry_run import meta_network
 from pipeline.models.features import feature_maps
 from pipeline.models.inputs import place
-from tests.pipeline.models.networks import count, spec, torchsummary_count
+from tests.pipeline.models.networks import SMALL, count, small, spec, torchsummary_count
 
 IMAGENET64 = {"outputs": 1000, "size": (64, 64)}
 TINY = {"outputs": 200, "size": (64, 64)}
@@ -71,27 +71,6 @@ ROWS: list[tuple[dict[str, Any], dict[str, Any], int, int | None]] = [
 ]
 """Keys, demands of the data, the exact number of weights, and torchsummary's where the paper printed that."""
 
-SMALL: dict[str, dict[str, Any]] = {
-    "wavemix-lite": {"dim": 8, "depth": 1},
-    "wavemix": {"dim": 8, "depth": 1, "levels": 2},
-    "resnet": {"depth": 18, "stem": "cifar"},
-    "mobilenet_v2": {"width": 0.25},
-    "vit": {"dim": 16, "depth": 2, "patch": 8},
-    "hybrid_vin": {"dim": 16, "depth": 1},
-    "cpv": {"dim": 16, "depth": 2},
-    "cct": {"dim": 16, "depth": 2},
-    "cvt": {"dim": 16, "depths": [1, 1, 1]},
-    "mlp_mixer": {"dim": 16, "depth": 2},
-    "fnet": {"dim": 16, "depth": 2},
-    "unet": {},
-    "deeplab_v2": {"depth": 50},
-    "segformer": {},
-    "convmixer": {"dim": 16, "depth": 2},
-    "timm": {"name": "resnet10t"},
-    "smp": {"architecture": "FPN", "encoder": "mobilenet_v2"},
-}
-"""A small network of each family."""
-
 
 def name_of(value: object) -> str:
     return " ".join(map(str, value.values())) if isinstance(value, dict) else str(value)
@@ -112,17 +91,14 @@ def test_every_family_has_a_small_network_here() -> None:
 
 @pytest.mark.parametrize("family", SMALL)
 def test_a_network_gives_logits_trains_and_keeps_them_in_its_inference_form(family: str) -> None:
-    model = parse_model({"family": family, **SMALL[family]})
-    kind = FAMILIES[family]
-    demands = spec(spatial=not kind.per_image, outputs=3, channels=1)
+    model, demands = small(family, outputs=3, channels=1)
     torch.manual_seed(0)
     network = place(build_network(model, demands), torch.device("cpu"))
     images = torch.randn(2, 1, 32, 32)
     logits = network(images)
-    assert logits.shape == (2, 3) if kind.per_image else (2, 3, 32, 32)
+    assert logits.shape == ((2, 3, 32, 32) if demands.spatial else (2, 3))
     logits.square().mean().backward()
-    silent = [name for name, weights in network.named_parameters() if weights.grad is None]
-    assert not silent
+    assert [name for name, weights in network.named_parameters() if weights.grad is None] == []
     inference = model.for_inference(network)
     assert not inference.training
     assert network.training
@@ -131,35 +107,27 @@ def test_a_network_gives_logits_trains_and_keeps_them_in_its_inference_form(fami
 
 @pytest.mark.parametrize("family", SMALL)
 def test_the_prefix_of_the_head_names_the_weights_that_depend_on_the_number_of_outputs(family: str) -> None:
-    model = parse_model({"family": family, **SMALL[family]})
-    spatial = not FAMILIES[family].per_image
-    few, many = (meta_network(model, spec(spatial=spatial, outputs=n)).state_dict() for n in (3, 5))
+    few, many = (meta_network(*small(family, outputs=outputs)).state_dict() for outputs in (3, 5))
+    head = small(family)[0].head
     differing = {name for name in few if few[name].shape != many[name].shape}
     assert differing
-    assert all(name.startswith(model.head) for name in differing)
-    assert not all(name.startswith(model.head) for name in few)
+    assert all(name.startswith(head) for name in differing)
+    assert not all(name.startswith(head) for name in few)
 
 
 @pytest.mark.parametrize("family", SMALL)
 def test_a_label_names_the_network_in_one_short_line(family: str) -> None:
-    label = parse_model({"family": family, **SMALL[family]}).label
+    label = small(family)[0].label
     assert 0 < len(label) < 40
     assert label.isprintable()
 
 
 @pytest.mark.parametrize("family", SMALL)
-def test_the_inspected_modules_are_parts_of_the_network_in_order(family: str) -> None:
-    model = parse_model({"family": family, **SMALL[family]})
-    network = meta_network(model, spec(spatial=not FAMILIES[family].per_image))
-    inspected = list(model.inspected(network).values())
-    assert inspected
-    assert inspected == [module for module in network.modules() if module in inspected]
-
-
-@pytest.mark.parametrize("family", SMALL)
-def test_inspected_modules_give_maps_in_the_images_proportions(family: str) -> None:
-    model = parse_model({"family": family, **SMALL[family]})
-    network = model.build(spec(spatial=not FAMILIES[family].per_image, size=(32, 64))).eval()
-    maps = feature_maps(network, model.inspected(network), torch.randn(2, 3, 32, 64))
-    assert maps.keys() == model.inspected(network).keys()
+def test_inspected_modules_give_maps_in_order_and_in_the_images_proportions(family: str) -> None:
+    model, demands = small(family, size=(32, 64))
+    network = model.build(demands).eval()
+    inspected = model.inspected(network)
+    maps = feature_maps(network, inspected, torch.randn(2, 3, 32, 64))
+    assert list(maps) == list(inspected)
+    assert maps
     assert all(values.shape[0] == 2 and 2 * values.shape[2] == values.shape[3] for values in maps.values())
