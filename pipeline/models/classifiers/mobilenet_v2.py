@@ -48,6 +48,12 @@ class MobileNetV2Family(Family):
         nn.init.kaiming_normal_(stem[0].weight, mode="fan_out")
         return network
 
+    def for_inference(self, network: nn.Module) -> nn.Module:
+        """Return a copy whose batch norms are merged into its convolutions."""
+        from pipeline.models.networks.fusing import without_batch_norm
+
+        return without_batch_norm(network)
+
     def inspected(self, network: nn.Module) -> dict[str, nn.Module]:
         """Return the last layer of each resolution."""
         return {

@@ -39,6 +39,12 @@ class ResNetFamily(Family):
 
         return resnet(self.depth, spec.channels, spec.outputs, stem=self.stem)
 
+    def for_inference(self, network: nn.Module) -> nn.Module:
+        """Return a copy whose batch norms are merged into its convolutions."""
+        from pipeline.models.networks.fusing import without_batch_norm
+
+        return without_batch_norm(network)
+
     def inspected(self, network: nn.Module) -> dict[str, nn.Module]:
         """Return the four stages."""
         return {f"stage {stage}": network.get_submodule(f"layer{stage}") for stage in range(1, 5)}

@@ -31,6 +31,12 @@ class DeepLabV2Family(Family):
 
         return DeepLabV2(self.depth, spec.channels, spec.outputs)
 
+    def for_inference(self, network: nn.Module) -> nn.Module:
+        """Return a copy whose batch norms are merged into its convolutions."""
+        from pipeline.models.networks.fusing import without_batch_norm
+
+        return without_batch_norm(network)
+
     def inspected(self, network: nn.Module) -> dict[str, nn.Module]:
         """Return the four stages of the ResNet."""
         return {f"stage {stage}": network.get_submodule(f"body.layer{stage}") for stage in range(1, 5)}

@@ -40,6 +40,12 @@ class UNetFamily(Family):
         )
         return network
 
+    def for_inference(self, network: nn.Module) -> nn.Module:
+        """Return a copy whose batch norms are merged into its convolutions."""
+        from pipeline.models.networks.fusing import without_batch_norm
+
+        return without_batch_norm(network)
+
     def inspected(self, network: nn.Module) -> dict[str, nn.Module]:
         """Return the blocks of the decoder, from coarse to fine."""
         return numbered_blocks(network.get_submodule("decoder.blocks"))

@@ -32,7 +32,8 @@ SMALL: dict[str, dict[str, Any]] = {
 
 def small(family: str, **changes: Any) -> tuple[Family, NetworkSpec]:
     """Return the keys of a small network of ``family``, and demands that suit it, but for ``changes``."""
-    demands = {"spatial": not FAMILIES[family].per_image} | changes
+    classifies = FAMILIES[family].per_image
+    demands = {"spatial": not classifies, "size": (16, 16) if classifies else (32, 32)} | changes
     return parse_model({"family": family, **SMALL[family]}), spec(**demands)
 
 

@@ -94,10 +94,10 @@ def test_a_network_gives_logits_trains_and_keeps_them_in_its_inference_form(fami
     model, demands = small(family, outputs=3, channels=1)
     torch.manual_seed(0)
     network = place(build_network(model, demands), torch.device("cpu"))
-    images = torch.randn(2, 1, 32, 32)
+    images = torch.randn(2, 1, *demands.size)
     logits = network(images)
     assert logits.shape == ((2, 3, 32, 32) if demands.spatial else (2, 3))
-    logits.square().mean().backward()
+    logits.square().mean().backward()  # and it has moved the statistics of batch norms from where they begin
     assert [name for name, weights in network.named_parameters() if weights.grad is None] == []
     inference = model.for_inference(network)
     assert not inference.training
@@ -131,3 +131,12 @@ def test_inspected_modules_give_maps_in_order_and_in_the_images_proportions(fami
     assert list(maps) == list(inspected)
     assert maps
     assert all(values.shape[0] == 2 and 2 * values.shape[2] == values.shape[3] for values in maps.values())
+
+
+@pytest.mark.parametrize("family", ["resnet", "mobilenet_v2", "unet", "deeplab_v2"])
+def test_the_inference_form_of_a_convolutional_network_has_no_batch_norm(family: str) -> None:
+    model, demands = small(family)
+    network = model.build(demands)
+    inference = model.for_inference(network)
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in inference.modules())
