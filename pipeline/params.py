@@ -196,6 +196,8 @@ class MachineParams(Section):
     third of that, on the host when under half of what is free, else stream; the batches are the same."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
     """How often the state of an unfinished training is saved, besides after every epoch."""
+    fingerprint: Literal["stat", "content"] = "stat"
+    """How a change of the raw files is noticed: by names, sizes, inodes and times, or by reading all of them."""
     roots: dict[str, str] = {}
     """Raw files of a dataset, by name; ``data/raw/<name>`` when not named here."""
     tracking_uri: str | None = None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import UserError, printable
 from pipeline.data.raw.blobs import Blob, Tree, is_image
-from pipeline.data.shards.manifest import LeftOut, Task
+from pipeline.data.shards.manifest import LeftOut, PassedOver, Task
 
 KEYS = 1 << 63
 """Of a million samples two share a key in one of 20 million cases; that is refused."""
@@ -76,6 +76,8 @@ class Listing:
     labels: Labels | None = None
     left_out: dict[str, list[LeftOut]] = field(default_factory=dict)
     """Raw files that cannot become samples, known without decoding (an image with no mask)."""
+    passed_over: dict[str, PassedOver] = field(default_factory=dict)
+    """Everything else among the raw files that is in no sample, by reason."""
 
     @property
     def task(self) -> Task:

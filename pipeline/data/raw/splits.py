@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 from pipeline.core.errors import UserError
@@ -33,9 +34,8 @@ def with_val_split(listing: Listing, fraction: float, data: str) -> Listing:
                 f"set datasets.{data}.val_fraction, e.g. 0.2"
             )
     order = [name for name in ("train", "val", "test") if name in splits]
-    return Listing(
-        listing.class_names, {name: _by_key(splits[name], data) for name in order}, listing.labels, left_out
-    )
+    ordered = {name: _by_key(splits[name], data) for name in order}
+    return replace(listing, splits=ordered, left_out=left_out)
 
 
 def _by_key(samples: list[Sample], data: str) -> list[Sample]:

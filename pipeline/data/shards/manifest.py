@@ -42,6 +42,13 @@ class LeftOut(_Record):
     reason: Printable
 
 
+class PassedOver(_Record):
+    """Raw files that no sample was expected of (hidden, not an image, beside the splits): how many, and one of them."""
+
+    count: int
+    example: Printable
+
+
 class RawSize(_Record):
     """Heights or widths of the raw images in pixels; ``total`` over the number of samples is their mean."""
 
