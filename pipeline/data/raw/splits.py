@@ -34,7 +34,7 @@ def with_val_split(listing: Listing, fraction: float, data: str) -> Listing:
                 f"set datasets.{data}.val_fraction, e.g. 0.2"
             )
     order = [name for name in ("train", "val", "test") if name in splits]
-    ordered = {name: _by_key(splits[name], data) for name in order}
+    ordered: dict[str, list[Sample]] = {name: _by_key(splits[name], data) for name in order}
     return replace(listing, splits=ordered, left_out=left_out)
 
 
