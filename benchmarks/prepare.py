@@ -266,6 +266,7 @@ def _unit(
         index=index,
         identity="",
         samples=tuple(samples),
+        task="segmentation" if frames else "classification",
         classes=19,
         labels=labels() if frames else None,
         params=params,

@@ -10,6 +10,7 @@ from PIL import Image
 from pipeline.data.shards.encoding import Pixels, encode_image, members
 from pipeline.data.shards.layout import shard_name
 from pipeline.data.shards.manifest import FILE_NAME, Manifest, Split
+from pipeline.data.shards.targets import TARGETS
 from pipeline.data.shards.writer import ShardWriter
 
 CLASSES = 10
@@ -38,7 +39,7 @@ def write_shards(
             with ShardWriter(folder / name) as writer:
                 for key in range(start, stop):
                     content = encode_image(images[key], encoding, 95)
-                    writer.add(key, members(content, int(targets[key]), encoding))
+                    writer.add(key, members(content, int(targets[key]), TARGETS["classification"], encoding))
             shards.append(writer.shard(name))
         histogram = np.bincount(targets, minlength=CLASSES).tolist()
         splits[split] = Split(samples=count, shards=shards, histogram=histogram)

@@ -15,6 +15,7 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline.core.errors import UserError, did_you_mean
 from pipeline.core.paths import repository_root
+from pipeline.models import ModelParams
 
 PositiveInt = Annotated[int, Field(gt=0)]
 
@@ -57,25 +58,6 @@ class DatasetParams(Section):
     """How many unreadable samples may be left out before preparing fails."""
     options: dict[str, str | int | float | bool] = {}
     """What only this reader needs (see the reader)."""
-
-
-class ModelParams(Section):
-    """The network (see `wavemix.ModelConfig`); classes and channels come from the data."""
-
-    dim: PositiveInt
-    depth: PositiveInt
-    mult: PositiveInt = 2
-    ff: PositiveInt | None = None
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    expansion: str = "deconvolution"
-    levels: PositiveInt = 1
-    wavelet: str = "haar"
-    learnable: bool = False
-    mixer: str = "dwt"
-    family: str = "wavemix-lite"
-    stem_stride: PositiveInt | None = None
-    """Stride of both stem convolutions; null is 2 for segmentation and for images of more than 96 pixels, else 1."""
-    patch_size: PositiveInt | None = None
 
 
 class Duration(Section):
@@ -210,6 +192,7 @@ class Params(Section):
     data: str
     datasets: dict[str, DatasetParams]
     model: ModelParams
+    """The network: ``family`` (wavemix-lite when left out) and the keys of that family."""
     train: TrainParams
     evaluate: EvaluateParams = EvaluateParams()
     machine: MachineParams = MachineParams()
@@ -295,6 +278,8 @@ def parse_params(values: Any, name: str = "params.yaml") -> Params:
 def _explain(error: ValidationError) -> str:
     """The first problem pydantic found, in one line."""
     first = error.errors()[0]
+    if isinstance(inner := first.get("ctx", {}).get("error"), ValidationError):  # of a family's keys
+        return f"{first['loc'][0]}.{_explain(inner)}"
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         *section, key = (str(part) for part in first["loc"])

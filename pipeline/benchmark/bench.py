@@ -27,9 +27,9 @@ from pipeline.data.loading.open_loader import open_loader
 from pipeline.data.loading.prefetch import prefetch
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import Manifest, read_manifest
+from pipeline.models.inputs import normalise
 from pipeline.params import Params
 from pipeline.profiling.probe import Probe, largest
-from pipeline.tasks.network import normalise
 from wavemix.measure import count_macs, count_parameters
 
 BATCH = 64
@@ -184,7 +184,7 @@ class Bench:
     def throughput(self) -> list[Figure]:
         """Images a second, network only: the batch already lies on the device."""
         images, target = self.trial.images(self.batch), self.trial.target(self.batch)
-        fused = self.model.fuse()
+        fused = self.trial.model.for_inference(self.model)
 
         def train() -> int:
             self.trial.step(images, target)
@@ -211,7 +211,7 @@ class Bench:
             batch for _ in count() for batch in evaluation_batches(folder, self.manifest, "val", self.batch)
         )
         metrics = self.trial.task.metrics(self.manifest.num_classes, self.device)
-        fused = self.model.fuse()
+        fused = self.trial.model.for_inference(self.model)
 
         def train() -> int:
             seen = 0

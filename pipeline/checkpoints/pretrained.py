@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import wavemix
+from torch import nn
+
 from pipeline.checkpoints.trained import load_trained
 from pipeline.core.errors import UserError
 from pipeline.core.hashing import file_sha256
@@ -12,20 +13,21 @@ from pipeline.data.shards.manifest import Manifest
 from wavemix.weights import WEIGHTS_FILE, load_exactly
 
 
-def start_from(folder: Path, network: wavemix.WaveMixLite, manifest: Manifest) -> bool:
+def start_from(folder: Path, network: nn.Module, head: tuple[str, ...], manifest: Manifest) -> bool:
     """Put the weights of the trained network in ``folder`` into ``network``, which is for the shards of ``manifest``.
 
-    Returns whether all of them fitted: where the two differ in task or classes, the head is left as it is.
+    Where the two differ in task or classes, the weights whose names start with one of ``head`` stay as they are.
+    Returns whether all of them fitted.
 
     Raises:
         UserError: there is no trained network, or one of another size.
     """
-    pretrained, trained = load_trained(folder)
+    pretrained, _, trained = load_trained(folder)
     state = pretrained.state_dict()
     same = (trained.task, trained.class_names) == (manifest.task, manifest.class_names)
     if not same:
-        state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
-        state |= {name: tensor for name, tensor in network.state_dict().items() if name.startswith("head.")}
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
+        state |= {name: tensor for name, tensor in network.state_dict().items() if name.startswith(head)}
     try:
         load_exactly(network, state)
     except ValueError as error:

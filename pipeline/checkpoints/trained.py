@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
+from torch import nn
 
-import wavemix
 from pipeline.core.atomic import atomic_folder
-from pipeline.core.errors import UserError
-from pipeline.data.shards.manifest import Manifest, Task
+from pipeline.core.errors import UserError, one_line
+from pipeline.data.shards.manifest import Manifest
+from pipeline.models import Family, NetworkSpec
+from pipeline.models.storage import load_network, save_network
 
 DESCRIPTION = "training.json"
 
@@ -21,7 +23,7 @@ class Trained(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str
-    task: Task
+    task: str
     class_names: list[str]
     palette: list[tuple[int, int, int]] | None
     size: tuple[int, int]
@@ -73,15 +75,31 @@ def describe(
     )
 
 
-def save_trained(model: wavemix.WaveMixLite, trained: Trained, folder: Path) -> None:
+class Loaded(NamedTuple):
+    """A trained network in memory."""
+
+    network: nn.Module
+    """On the CPU, in evaluation mode."""
+    model: Family
+    """The keys that it was built from."""
+    trained: Trained
+
+    def for_inference(self) -> nn.Module:
+        """Return the network in its family's form for inference, which gives the same logits."""
+        return self.model.for_inference(self.network)
+
+
+def save_trained(
+    network: nn.Module, model: Family, spec: NetworkSpec, trained: Trained, folder: Path
+) -> None:
     """Write a trained network as ``folder``, whole or not at all."""
     with atomic_folder(folder) as part:
-        wavemix.save(model, part)
+        save_network(network, model, spec, part)
         (part / DESCRIPTION).write_text(trained.model_dump_json(indent=2) + "\n")
 
 
-def load_trained(folder: Path) -> tuple[wavemix.WaveMixLite, Trained]:
-    """The network in ``folder``, in evaluation mode, and its description.
+def load_trained(folder: Path) -> Loaded:
+    """Return the network in ``folder`` and its description.
 
     Raises:
         UserError: there is none, or a file of it is damaged.
@@ -90,6 +108,7 @@ def load_trained(folder: Path) -> tuple[wavemix.WaveMixLite, Trained]:
     if not path.exists():
         raise UserError(f"{folder}: no trained network here (no {DESCRIPTION}); run `uv run dvc repro`")
     try:
-        return wavemix.load(folder).eval(), Trained.model_validate_json(path.read_bytes())
-    except (ValidationError, ValueError, OSError, SafetensorError) as error:
-        raise UserError(f"{folder}: not a whole trained network: {error}") from None
+        network, model = load_network(folder)
+        return Loaded(network.eval(), model, Trained.model_validate_json(path.read_bytes()))
+    except (ValidationError, ValueError, OSError) as error:
+        raise UserError(f"{folder}: not a whole trained network: {one_line(error)}") from None

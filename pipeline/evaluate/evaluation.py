@@ -27,9 +27,9 @@ from pipeline.evaluate.log import log
 from pipeline.evaluate.outputs import write
 from pipeline.evaluate.plots import draw
 from pipeline.evaluate.result import SplitResult
+from pipeline.models.inputs import place
 from pipeline.params import Params
 from pipeline.tasks import task_of
-from pipeline.tasks.network import place
 from pipeline.tasks.score import measure
 
 
@@ -45,7 +45,8 @@ def evaluate(params: Params, checkpoint: Path, out: Path) -> tuple[Trained, Spli
     Raises:
         UserError: no checkpoint, or one of another task, size or set of classes than the data.
     """
-    model, trained = load_trained(checkpoint)
+    loaded = load_trained(checkpoint)
+    trained = loaded.trained
     folder = shards_folder(params.data, params.size)
     manifest = read_manifest(folder)
     check_fits(trained, manifest, checkpoint)
@@ -53,7 +54,7 @@ def evaluate(params: Params, checkpoint: Path, out: Path) -> tuple[Trained, Spli
     accelerator = Accelerator(
         mixed_precision=choose_precision(params.train.amp, device), cpu=device.type == "cpu"
     )
-    model = place(model, accelerator.device)
+    model = place(loaded.network, accelerator.device)
     forward = flip_average(model) if params.evaluate.flip else model
     measured: dict[str, SplitResult] = {
         split: _measure(forward, params, manifest, folder, split, accelerator)

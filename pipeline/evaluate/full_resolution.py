@@ -21,7 +21,8 @@ from pipeline.data.raw.fingerprint import fingerprint
 from pipeline.data.raw.listing import Labels, Sample, Source
 from pipeline.data.raw.splits import with_val_split
 from pipeline.data.readers import read
-from pipeline.data.shards.manifest import IGNORE, Manifest, RawSize
+from pipeline.data.shards.manifest import Manifest, RawSize
+from pipeline.data.shards.targets import IGNORE
 from pipeline.params import Params
 from pipeline.tasks.metrics import Reduce
 from pipeline.tasks.segmentation import full_size_mask
@@ -92,7 +93,7 @@ class FullResolution:
         """
         part = manifest.split(split)
         raw = [(size.min, size.max) for size in (part.raw_height, part.raw_width) if size is not None]
-        if manifest.task != "segmentation" or raw == [(length, length) for length in manifest.size]:
+        if not manifest.target.spatial or raw == [(length, length) for length in manifest.size]:
             return None
         try:
             samples, labels = raw_samples(params, manifest, split)

@@ -1,7 +1,6 @@
 """What a network sees in an image: its maps after each block (Figure 3), and what it looks at (Figure 4).
 
-The paper's Figure 3 has a trained ResNet beside. There is none here, and one without trained weights would tell
-nothing, so it is another network of ours that can stand beside.
+The paper's Figure 3 has a trained ResNet beside: any other trained network can stand there.
 """
 
 from __future__ import annotations
@@ -12,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
+from pipeline.data.shards.targets import TARGETS
 from pipeline.inference.predictor import Opened, Predictor
+from pipeline.models.features import feature_maps
+from pipeline.models.inputs import normalise
 from pipeline.plotting.grids import show_image
 from pipeline.plotting.masks import Image
 from pipeline.plotting.style import new_figure, shorten, styled
-from pipeline.tasks.network import normalise
-from wavemix import WaveMixLite
 
 Map = npt.NDArray[np.float32]
 
@@ -29,23 +29,6 @@ WINDOWS = 16
 
 
 BATCH = 64
-
-
-@torch.inference_mode()
-def block_maps(model: WaveMixLite, image: Tensor) -> list[Map]:
-    """The output of each block for one normalised ``image`` (1, C, H, W), averaged over its channels."""
-    maps: list[Map] = []
-
-    def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        maps.append(output[0].float().mean(0).cpu().numpy())
-
-    hooks = [block.register_forward_hook(keep) for block in model.blocks]
-    try:
-        model(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return maps
 
 
 @torch.inference_mode()
@@ -79,10 +62,13 @@ def occlusion(
     return torch.cat(values).view(len(tops), len(lefts)).numpy()
 
 
-def maps_of(predictor: Predictor, opened: Opened) -> list[Map]:
-    """The maps of ``predictor``'s blocks for an image that it opened."""
+def maps_of(predictor: Predictor, opened: Opened) -> dict[str, Map]:
+    """Return the output of each inspected module for an image that ``predictor`` opened, averaged over channels."""
+    trained, network = predictor.trained, predictor.network
     pixels = torch.tensor(opened.resized).to(predictor.device)
-    return block_maps(predictor.model, normalise(pixels[None], predictor.trained.mean, predictor.trained.std))
+    images = normalise(pixels[None], trained.mean, trained.std)
+    maps = feature_maps(network, predictor.model.inspected(network), images)
+    return {name: values[0].mean(0).cpu().numpy() for name, values in maps.items()}
 
 
 def explain(predictor: Predictor, data: bytes, beside: Predictor | None = None) -> dict[str, Figure]:
@@ -101,14 +87,14 @@ def explain(predictor: Predictor, data: bytes, beside: Predictor | None = None) 
         name = network_name(beside)
         maps[f"{name}, the other" if name in maps else name] = maps_of(beside, beside.open(data))
     drawn = {"blocks": draw_maps(opened.resized, maps)}
-    if trained.task == "segmentation":
+    if TARGETS[trained.task].spatial:
         return drawn
     (prediction,) = predictor.predict([opened])
     name, value = prediction.classes[0]
     index = trained.class_names.index(name)
 
     def probability(images: Tensor) -> Tensor:
-        logits: Tensor = predictor.model(normalise(images, trained.mean, trained.std))
+        logits: Tensor = predictor.network(normalise(images, trained.mean, trained.std))
         return logits.float().softmax(1)[:, index]
 
     fill = (torch.tensor(trained.mean) * 255).round().to(torch.uint8).to(predictor.device)
@@ -119,14 +105,12 @@ def explain(predictor: Predictor, data: bytes, beside: Predictor | None = None) 
 
 
 def network_name(predictor: Predictor) -> str:
-    """Its size, what is not ordinary in it, and its data."""
-    config = predictor.model.config
-    mixer = "" if config.mixer == "dwt" else f" {config.mixer}"
-    return f"{config.dim}/{config.depth} {config.expansion}{mixer}, {predictor.trained.data}"
+    """Return the network's description and its data."""
+    return f"{predictor.model.description}, {predictor.trained.data}"
 
 
 @styled
-def draw_maps(image: Image, networks: Mapping[str, list[Map]]) -> Figure:
+def draw_maps(image: Image, networks: Mapping[str, Mapping[str, Map]]) -> Figure:
     """The image and, after each block of each network, the mean over its channels."""
     columns = min(6, max(map(len, networks.values())) + 1)
     needed = {name: -(-(len(maps) + 1) // columns) for name, maps in networks.items()}
@@ -142,9 +126,9 @@ def draw_maps(image: Image, networks: Mapping[str, list[Map]]) -> Figure:
         first += needed[name]
         show_image(cells[0], image)
         cells[0].set_title(name, fontsize=9, fontweight="normal")
-        for number, (axes, values) in enumerate(zip(cells[1:], maps, strict=False), start=1):
+        for axes, (module, values) in zip(cells[1:], maps.items(), strict=False):
             axes.imshow(values, cmap="gray")
-            axes.set_title(f"after block {number}", fontsize=9, fontweight="normal")
+            axes.set_title(f"after {module}", fontsize=9, fontweight="normal")
     return figure
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.checkpoints.trained import DESCRIPTION, Trained, load_trained
 from pipeline.core.errors import UserError, did_you_mean
-from pipeline.tasks.network import normalise
+from pipeline.models.inputs import normalise
 from wavemix.weights import CONFIG_FILE, WEIGHTS_FILE
 
 
@@ -81,9 +81,14 @@ def _export_safetensors(checkpoint: Path, out: Path) -> Path:
 
 def _deployed(checkpoint: Path) -> tuple[Deployed, Tensor, Any]:
     """The module to trace, an example of two images (a batch of one would fix it to one), the batch's name."""
-    model, trained = load_trained(checkpoint)
+    loaded = load_trained(checkpoint)
+    trained = loaded.trained
     example = torch.zeros(2, *trained.size, trained.channels, dtype=torch.uint8)
-    return Deployed(model.fuse(), trained).eval(), example, torch.export.Dim("batch", min=1, max=65536)
+    return (
+        Deployed(loaded.for_inference(), trained).eval(),
+        example,
+        torch.export.Dim("batch", min=1, max=65536),
+    )
 
 
 EXPORTS: dict[str, Callable[[Path, Path], Path]] = {

@@ -12,13 +12,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.checkpoints.trained import Trained, load_trained
+from pipeline.checkpoints.trained import Loaded, load_trained
 from pipeline.data.imaging.resize import Resizer
-from pipeline.data.shards.manifest import IGNORE
+from pipeline.data.shards.targets import IGNORE
+from pipeline.models.inputs import normalise
 from pipeline.plotting.masks import default_palette, encode_png, overlay, pillow_png
-from pipeline.tasks.network import normalise
 from pipeline.tasks.segmentation import full_size_mask
-from wavemix import WaveMixLite
 
 TOP = 5
 """Classes named for an image."""
@@ -66,26 +65,25 @@ class Predictor:
     """A trained network with all it needs to take raw images.
 
     Args:
-        model: in evaluation mode, on any device.
-        trained: its description.
-        device: where it is to run.
+        loaded: the network and its description; it runs in its form for inference.
+        device: the device it runs on.
     """
 
-    def __init__(self, model: WaveMixLite, trained: Trained, device: torch.device) -> None:
-        self.model = model.to(device)
-        self.trained, self.device = trained, device
+    def __init__(self, loaded: Loaded, device: torch.device) -> None:
+        self.network = loaded.for_inference().to(device)
+        self.model, self.trained, self.device = loaded.model, loaded.trained, device
+        trained = loaded.trained
         self.resizer = Resizer(1 if trained.channels == 1 else 3, trained.filter, trained.geometry)
         self.palette = trained.palette or default_palette(len(trained.class_names))
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> Self:
-        """The network in ``folder``, in its fast form for inference.
+        """Return a predictor of the network in ``folder``.
 
         Raises:
             UserError: there is none.
         """
-        model, trained = load_trained(folder)
-        return cls(model.fuse(), trained, device)
+        return cls(load_trained(folder), device)
 
     def open(self, data: bytes) -> Opened:
         """Decode an image file and resize it as in training.
@@ -100,7 +98,7 @@ class Predictor:
     def predict(self, images: list[Opened]) -> list[Prediction]:
         """One prediction per image."""
         stacked = torch.from_numpy(np.stack([image.resized for image in images])).to(self.device)
-        logits = self.model(normalise(stacked, self.trained.mean, self.trained.std)).float()
+        logits = self.network(normalise(stacked, self.trained.mean, self.trained.std)).float()
         names = self.trained.class_names
         if self.trained.task == "classification":
             values, places = logits.softmax(1).topk(min(TOP, len(names)), dim=1)

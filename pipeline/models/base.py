@@ -68,6 +68,15 @@ class Family(Frozen, ABC):
     def label(self) -> str:
         """The network in a run's name and in reports, such as ``ResNet-18``."""
 
+    named: ClassVar[tuple[str, ...]] = ()
+    """Keys that `label` tells."""
+
+    @property
+    def description(self) -> str:
+        """`label`, and the keys that it does not tell where they differ from their defaults."""
+        values = self.model_dump(exclude_defaults=True, exclude={"family", *self.named})
+        return " ".join([self.label, *(f"{key} {value}" for key, value in values.items())])
+
     @property
     def head(self) -> tuple[str, ...]:
         """Prefixes of the names of the head's weights, which fit one task and its classes only."""
@@ -91,6 +100,10 @@ class Family(Frozen, ABC):
 
         `pipeline.models.build_network` checks first; call that.
         """
+
+    def resolved(self, spec: NetworkSpec) -> Self:  # noqa: ARG002
+        """Return the same network with a value for each key whose null stands for one that depends on ``spec``."""
+        return self
 
     def from_scratch(self) -> Self:
         """Return the same network without downloaded weights."""

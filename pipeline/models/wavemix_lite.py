@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pipeline.models.base import Depth, Family, NetworkSpec, Share, Width, numbered_blocks, register
 
@@ -63,6 +63,18 @@ class WaveMixKeys(Family):
             **self.model_dump(exclude={"stem_stride"}),
             stem_stride=self.stem_stride or self._stem_stride(spec),
         )
+
+    @property
+    def description(self) -> str:
+        """`label` in the grammar of the paper's tables, and what differs from the paper: ``WaveMix-Lite 32/7 ff64``."""
+        values = self.model_dump(exclude_defaults=True, exclude={"family", "dim", "depth", "stem_stride"})
+        short = {"ff": "ff{}", "mult": "mul{}", "expansion": "{}"}
+        parts = (short.get(key, f"{key} {{}}").format(value) for key, value in values.items())
+        return " ".join([self.label, *parts])
+
+    def resolved(self, spec: NetworkSpec) -> Self:
+        """Return the same keys with the stride of the stem."""
+        return self.model_copy(update={"stem_stride": self.config(spec).stem_stride})
 
     def _stem_stride(self, spec: NetworkSpec) -> int:
         """Return the paper's: 1 up to 96 pixels (STL-10), 2 beyond and for Cityscapes (section 4.3)."""

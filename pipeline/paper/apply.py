@@ -10,8 +10,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from pipeline.core.errors import UserError
+from pipeline.models import find_family
 from pipeline.paper.rows import model_params
-from pipeline.params import ModelParams, load_params, parse_params
+from pipeline.params import load_params, parse_params
 from wavemix import PaperRow
 
 RECIPE = [
@@ -41,10 +42,10 @@ def use(row: PaperRow, path: Path = Path("params.yaml"), recipe: bool = False) -
     document = yaml.load(path.read_text(encoding="utf-8"))
     changes: list[str] = []
     _set(document, "data", row.dataset, changes)
-    defaults = ModelParams(dim=4, depth=1).model_dump()
+    defaults = find_family(row.config.family).model_fields
     for key, value in model_params(row).items():
         # A value that is the default is written only over another one.
-        if key in document["model"] or key in ("dim", "depth") or value != defaults[key]:
+        if key in document["model"] or key in ("dim", "depth") or value != defaults[key].default:
             _set(document["model"], key, value, changes, "model.")
     size = list(row.image_size)
     sizes = document["datasets"][row.dataset]["sizes"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.core.errors import UserError, did_you_mean
-from pipeline.params import ModelParams
+from pipeline.models import find_family
 from wavemix import PaperRow, paper_rows
 
 FIGURES = {"top1": "top-1", "miou": "mIoU"}
@@ -28,7 +28,8 @@ def tables(row: PaperRow) -> str:
 def model_params(row: PaperRow) -> dict[str, Any]:
     """The row as the ``model:`` part of params.yaml, without dropout, of which the paper says nothing."""
     config = row.config.to_dict()
-    return {key: config[key] for key in ModelParams.model_fields if key in config and key != "dropout"}
+    keys = find_family(config["family"]).model_fields
+    return {key: config[key] for key in keys if key in config and key != "dropout"}
 
 
 def find_row(name: str) -> PaperRow:

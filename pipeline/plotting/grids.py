@@ -11,7 +11,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from pipeline.data.shards.manifest import IGNORE
+from pipeline.data.shards.targets import IGNORE
 from pipeline.plotting.masks import IGNORED_COLOUR, Image, Palette, colour_mask, overlay
 from pipeline.plotting.style import BLUE, ORANGE, new_figure, shorten, styled
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL.Image import Image as PillowImage
 from PIL.Image import fromarray
 
-from pipeline.data.shards.manifest import IGNORE
+from pipeline.data.shards.targets import IGNORE
 
 Image = npt.NDArray[np.uint8]
 

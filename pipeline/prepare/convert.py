@@ -23,7 +23,8 @@ from pipeline.data.raw.blobs import Blob
 from pipeline.data.raw.listing import Labels, Sample
 from pipeline.data.shards.encoding import decode_image, encode_image, members
 from pipeline.data.shards.layout import shard_name, size_name
-from pipeline.data.shards.manifest import IGNORE, LeftOut, Shard
+from pipeline.data.shards.manifest import LeftOut, Shard
+from pipeline.data.shards.targets import TARGETS, Target
 from pipeline.data.shards.writer import ShardWriter
 from pipeline.params import DatasetParams
 
@@ -38,6 +39,7 @@ class Unit:
     index: int
     identity: str
     samples: tuple[Sample, ...]
+    task: str
     classes: int
     labels: Labels | None
     params: DatasetParams
@@ -126,14 +128,13 @@ def convert(unit: Unit) -> Result:
                 image = resizer.resize(pixels, size)
                 data = encode_image(image, params.encoding, params.quality)
                 if mask is None:
-                    assert isinstance(sample.target, int)
-                    tally.histograms[i][sample.target] += 1
-                    target: int | Pixels = sample.target
+                    assert not isinstance(sample.target, Blob)
+                    target: Target = sample.target
                 else:
                     target = resize_mask(mask, size, params.geometry)
-                    tally.histograms[i] += np.bincount(target.ravel(), minlength=256)
+                tally.add_target(i, target)
                 tally.add_pixels(i, decode_image(data, params.encoding, params.channels, image))
-                writer.add(sample.key, members(data, target, params.encoding))
+                writer.add(sample.key, members(data, target, tally.kind, params.encoding))
     name = shard_name(unit.split, unit.index)
     result = tally.result([writer.shard(name) for writer in writers])
     unit.write(result)
@@ -170,7 +171,9 @@ class _Tally:
     def __init__(self, unit: Unit) -> None:
         sizes, channels = len(unit.params.sizes), unit.params.channels
         self.unit = unit
-        self.histograms = np.zeros((sizes, unit.classes if unit.labels is None else 256), np.int64)
+        self.kind = TARGETS[unit.task]
+        self.histograms = np.zeros((sizes, unit.classes), np.int64)
+        self.ignored = [0] * sizes
         self.sums = np.zeros((sizes, channels), np.int64)
         self.squares = np.zeros((sizes, channels), np.int64)
         self.left_out: list[LeftOut] = []
@@ -183,6 +186,11 @@ class _Tally:
         self.heights.append(size[0])
         self.widths.append(size[1])
 
+    def add_target(self, i: int, target: Target) -> None:
+        counts, ignored = self.kind.histogram(target, self.unit.classes)
+        self.histograms[i] += counts
+        self.ignored[i] += ignored
+
     def add_pixels(self, i: int, image: Pixels) -> None:
         channels = image.shape[-1]
         squares = cv2.multiply(image, image, dtype=cv2.CV_16U)  # 255 * 255 fits
@@ -190,12 +198,11 @@ class _Tally:
         self.squares[i] += np.asarray(cv2.sumElems(squares)[:channels], np.int64)
 
     def result(self, shards: list[Shard]) -> Result:
-        classes = self.unit.classes
         parts = [
             Part(
                 shard=shard,
-                histogram=self.histograms[i][:classes].tolist(),
-                ignored_pixels=int(self.histograms[i][IGNORE]) if self.unit.labels else 0,
+                histogram=self.histograms[i].tolist(),
+                ignored_pixels=self.ignored[i],
                 sums=self.sums[i].tolist(),
                 squares=self.squares[i].tolist(),
             )

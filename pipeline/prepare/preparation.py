@@ -157,6 +157,7 @@ def cut_into_units(listing: Listing, dataset: DatasetParams, places: Places) -> 
                     index=index,
                     identity=identity,
                     samples=part,
+                    task=listing.task,
                     classes=len(listing.class_names),
                     labels=listing.labels,
                     params=dataset,

@@ -10,9 +10,10 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor
 
 from pipeline.data.shards.manifest import Manifest
+from pipeline.models.inputs import normalise, place
 from pipeline.params import Params
 from pipeline.tasks import losses, task_of
-from pipeline.tasks.network import build_network, normalise, place
+from pipeline.tasks.network import build_network
 from wavemix.measure import saved_bytes
 
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -29,6 +30,7 @@ class Probe:
         self.manifest, self.device, self.amp = manifest, device, AMP_TYPES.get(amp)
         self.task = task_of(manifest)
         self.loss = self.task.loss(params.train)
+        self.model = params.model
         self.network = place(build_network(params, manifest), device)
         self.optimizer = torch.optim.AdamW(self.network.parameters())
 
@@ -40,7 +42,7 @@ class Probe:
 
     def target(self, batch: int) -> Tensor:
         """Random classes: int64 (batch,), or (batch, H, W)."""
-        shape = (batch, *self.manifest.size) if self.task.name == "segmentation" else (batch,)
+        shape = (batch, *self.manifest.size) if self.manifest.target.spatial else (batch,)
         return torch.randint(0, self.manifest.num_classes, shape, device=self.device)
 
     def step(self, images: Tensor, target: Tensor) -> None:

@@ -18,7 +18,7 @@ MOST_LEFT_OUT = 20
 
 def data_figures(folder: Path, manifest: Manifest) -> dict[str, Figure]:
     """Samples or pixels per class, and a grid of prepared images with their labels or masks."""
-    what = "pixels" if manifest.task == "segmentation" else "samples"
+    what = manifest.target.counted
     counts = {name: split.histogram for name, split in manifest.splits.items() if split.samples}
     return {
         "histogram": charts.histogram(counts, manifest.class_names, what),

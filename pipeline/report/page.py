@@ -79,8 +79,7 @@ def _heading(name: str) -> str:
 
 
 def _title(experiment: Experiment) -> str:
-    model = experiment.params.model
-    return f"WaveMix-Lite {model.dim}/{model.depth} on {experiment.params.data}"
+    return f"{experiment.params.model.label} on {experiment.params.data}"
 
 
 def write_markdown(experiment: Experiment, reports: Path) -> str:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from pipeline.data.loading.batch import Batch
 from pipeline.data.shards.manifest import Manifest
+from pipeline.models.inputs import normalise
 from pipeline.tasks import losses, task_of
 from pipeline.tasks.base import Loss
 from pipeline.tasks.metrics import Mean, Metrics, Reduce
-from pipeline.tasks.network import normalise
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.data.imaging.resize import crop_box
-from pipeline.data.shards.manifest import IGNORE
+from pipeline.data.shards.targets import IGNORE
 
 
 def full_size_mask(logits: Tensor, size: tuple[int, int], geometry: str) -> Tensor:

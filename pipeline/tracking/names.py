@@ -18,19 +18,14 @@ def tracking_uri(params: Params) -> str:
 
 
 def run_name(params: Params) -> str:
-    """What tells this run from its neighbours in a list, and no default: ``32/7 bilinear, bs128, seed 0``."""
-    model = params.model
-    size = f"{model.dim}/{model.depth}"
-    size += f" ff{model.ff}" if model.ff else ""
-    size += f" mul{model.mult}" if model.mult != 2 else ""
-    size += f" {model.expansion}" if model.expansion != "deconvolution" else ""
+    """Return what tells this run from its neighbours in a list: ``WaveMix-Lite 32/7 bilinear, bs128, seed 0``."""
     experiment = os.environ.get("DVC_EXP_NAME")
     variants = [
         f"bs{params.train.batch_size}",
         f"seed {params.train.seed}",
         *([experiment] if experiment else []),
     ]
-    return ", ".join([size, *variants])
+    return ", ".join([params.model.description, *variants])
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

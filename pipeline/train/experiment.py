@@ -23,6 +23,7 @@ from pipeline.core.process import is_first_process
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import FILE_NAME, Manifest, read_manifest
 from pipeline.params import Params
+from pipeline.tasks.network import network_spec
 from pipeline.tracking import names, run
 from pipeline.train import result_cache
 from pipeline.train.batch_size import resolve_batch_size
@@ -99,7 +100,7 @@ def _take_finished(params: Params, data: Data, works: list[Path], out: Path, cur
         print(
             f"this training had ended before: its result is taken from {folder}; delete that to train it again"
         )
-    return load_trained(folder)[1]
+    return load_trained(folder).trained
 
 
 def _read_data(params: Params) -> Data:
@@ -189,8 +190,9 @@ def _tags(trainer: Trainer, data: Data, parent_id: str | None) -> dict[str, str]
 def _log_inputs(tracker: run.Tracker, params: Params, data: Data, trainer: Trainer) -> None:
     manifest = data.manifest
     chosen = params.model_dump(mode="json", include={"data", "model", "train"})
-    # What `null` became: the rows of the paper are found by it.
-    chosen["model"]["stem_stride"] = trainer.network.config.stem_stride
+    # The values that null stood for: the rows of the paper are found by them.
+    resolved = params.model.resolved(network_spec(params, manifest))
+    chosen["model"] = resolved.model_dump(mode="json")
     tracker.log_params(names.flatten({**chosen, "dataset": params.dataset.model_dump(mode="json")}))
     parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
     tracker.log_metrics({"parameters": parameters})
@@ -200,7 +202,7 @@ def _log_inputs(tracker: run.Tracker, params: Params, data: Data, trainer: Train
     if trainer.rank == 0:
         height, width = manifest.size
         print(
-            f"WaveMix-Lite {params.model.dim}/{params.model.depth} ({parameters:,} parameters) on {manifest.dataset} "
+            f"{params.model.label} ({parameters:,} parameters) on {manifest.dataset} "
             f"{height}x{width}: {manifest.split('train').samples:,} train, {manifest.split('val').samples:,} val; "
             f"{device_name(trainer.device)}, amp {trainer.amp}, {trainer.world_size} process(es)"
         )

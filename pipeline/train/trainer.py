@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-import wavemix
 from pipeline.checkpoints import states
 from pipeline.checkpoints.pretrained import start_from
 from pipeline.checkpoints.states import StateFolder
@@ -39,9 +38,10 @@ from pipeline.data.loading.evaluation import evaluation_batches
 from pipeline.data.loading.open_loader import open_loader
 from pipeline.data.loading.prefetch import prefetch
 from pipeline.data.shards.manifest import Manifest
+from pipeline.models.inputs import normalise, place
 from pipeline.params import Params
 from pipeline.tasks import losses, task_of
-from pipeline.tasks.network import build_network, normalise, place
+from pipeline.tasks.network import build_network, network_spec
 from pipeline.tasks.score import measure
 from pipeline.tracking.run import Tracker
 from pipeline.train.optimizers import build_optimizer
@@ -81,7 +81,7 @@ class Trainer:
         torch.manual_seed(self.settings.seed)
         self.network = place(build_network(params, manifest), self.device)
         if params.pretrained is not None:
-            fitted = start_from(params.pretrained, self.network, manifest)
+            fitted = start_from(params.pretrained, self.network, params.model.head, manifest)
             if self.rank == 0 and not fitted:
                 print(f"{params.pretrained} is for another task or other classes: the head starts anew")
         manifest.split("val")
@@ -89,7 +89,7 @@ class Trainer:
         if self.world_size > 1 and self.device.type == "cuda":
             # Elsewhere each process normalises its part of a batch by that part's own statistics.
             together = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
-            self.network = cast(wavemix.WaveMixLite, together)
+            self.network = together
         compiled = params.machine.compile == "on" or (
             params.machine.compile == "auto" and self.device.type == "cuda"
         )
@@ -109,9 +109,9 @@ class Trainer:
         self.first_bad_step = torch.full((), torch.iinfo(torch.int64).max, device=self.device)
 
     @property
-    def evaluated(self) -> wavemix.WaveMixLite:
+    def evaluated(self) -> nn.Module:
         """The network that is validated and kept: the average of the weights where one is taken."""
-        return cast(wavemix.WaveMixLite, self.average.module) if self.average is not None else self.network
+        return self.average.module if self.average is not None else self.network
 
     def run(self, tracker: Tracker) -> Trained:
         """Train to the end; returns the description of the best network, which lies in ``best_folder``.
@@ -144,8 +144,8 @@ class Trainer:
         span = PhaseSteps.begin(phase, progress.phase_first, self.loader.steps_per_epoch, self.batch_size)
         self.span = span
         if phase.reload_best and progress.step == span.first and progress.best is not None:
-            best, _ = load_trained(self.best_folder)
-            self.network.load_state_dict(best.state_dict())
+            best = load_trained(self.best_folder)
+            self.network.load_state_dict(best.network.state_dict())
         optimizer = self.accelerator.prepare_optimizer(
             build_optimizer(phase, self.network, settings.decay_all)
         )
@@ -305,7 +305,8 @@ class Trainer:
                 value=progress.best,
                 run_id=self.tracker.run_id,
             )
-            save_trained(self.evaluated, trained, self.best_folder)
+            spec = network_spec(self.params, self.manifest)
+            save_trained(self.evaluated, self.params.model, spec, trained, self.best_folder)
 
     def _save(self) -> None:
         """Save the state, unless the loss went wrong since the last one was saved."""

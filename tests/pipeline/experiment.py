@@ -12,10 +12,12 @@ import wavemix
 from pipeline.checkpoints.trained import describe, save_trained
 from pipeline.data.shards.encoding import encode_image, members
 from pipeline.data.shards.layout import shards_folder
-from pipeline.data.shards.manifest import FILE_NAME, IGNORE, Manifest, Split
+from pipeline.data.shards.manifest import FILE_NAME, Manifest, Split
+from pipeline.data.shards.targets import IGNORE, TARGETS
 from pipeline.data.shards.writer import ShardWriter
 from pipeline.params import Params, parse_params
 from pipeline.tasks import TASKS
+from pipeline.tasks.network import network_spec
 from pipeline.tracking.names import tracking_uri
 from pipeline.tracking.run import Tracker
 
@@ -57,14 +59,14 @@ def write_toy_shards(folder: Path, task: str, splits: dict[str, int]) -> Manifes
                         target[generator.random(SIZE) < 0.2] = IGNORE
                         histogram += np.bincount(target[target != IGNORE], minlength=len(CLASSES))
                         ignored += int((target == IGNORE).sum())
-                    writer.add(key, members(encode_image(image, "raw", 95), target, "raw"))
+                    writer.add(key, members(encode_image(image, "raw", 95), target, TARGETS[task], "raw"))
             shards.append(writer.shard(name))
         written[split] = Split(
             samples=count, shards=shards, histogram=histogram.tolist(), ignored_pixels=ignored
         )
     manifest = Manifest(
         dataset="toy",
-        task=task,  # type: ignore[arg-type]
+        task=task,
         class_names=CLASSES,
         size=SIZE,
         channels=3,
@@ -111,7 +113,7 @@ def make_experiment(folder: Path, task: str, *, run: bool, splits: dict[str, int
         value=0.25,
         run_id=run_id,
     )
-    save_trained(network, trained, Path("checkpoints/best"))
+    save_trained(network, params.model, network_spec(params, manifest), trained, Path("checkpoints/best"))
     Path("reports").mkdir()
     Path("reports/curves.csv").write_text(
         "epoch,step,train/loss,val/loss,val/top1,learning_rate\n1,1,2.0,2.1,0.1,0.001\n2,2,1.5,,0.25,0.001\n"

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.data.loading.batch import Batch
-from pipeline.data.shards.manifest import IGNORE
+from pipeline.data.shards.targets import IGNORE
 
 Draw = Callable[[int], Tensor]
 """Random numbers of a transform by their number in it: float32 (B,) in [0, 1), one per sample."""
@@ -43,19 +43,18 @@ class OnDevice:
 
     on_host = False
 
-    def __init__(self, steps: Sequence[tuple[str, dict[str, Any]]], seed: int) -> None:
-        self._steps, self._seed = steps, seed
+    def __init__(self, steps: Sequence[tuple[str, dict[str, Any]]], seed: int, spatial: bool) -> None:
+        self._steps, self._seed, self._spatial = steps, seed, spatial
 
     def __call__(self, batch: Batch, epoch: int, indices: Tensor) -> Batch:
-        masks = batch.target.ndim > 1
-        planes = [batch.image, batch.target[..., None]] if masks else [batch.image]
+        planes = [batch.image, batch.target[..., None]] if self._spatial else [batch.image]
         for position, (name, arguments) in enumerate(self._steps):
 
             def draw(number: int, position: int = position) -> Tensor:
                 return uniform((self._seed, epoch, position, number), indices)
 
             planes = VECTORISED[name].apply(planes, arguments, draw)
-        return Batch(planes[0], planes[1][..., 0] if masks else batch.target)
+        return Batch(planes[0], planes[1][..., 0] if self._spatial else batch.target)
 
 
 def uniform(key: tuple[int, int, int, int], numbers: Tensor) -> Tensor:

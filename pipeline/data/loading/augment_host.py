@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pipeline.core.errors import UserError, did_you_mean
 from pipeline.data.loading.batch import Batch
-from pipeline.data.shards.manifest import IGNORE
+from pipeline.data.shards.targets import IGNORE
 
 
 class OnHost:
@@ -25,26 +25,25 @@ class OnHost:
 
     on_host = True
 
-    def __init__(self, steps: Sequence[tuple[str, dict[str, Any]]], seed: int) -> None:
+    def __init__(self, steps: Sequence[tuple[str, dict[str, Any]]], seed: int, spatial: bool) -> None:
         album = _albumentations()
         transforms = [_transform(name, arguments) for name, arguments in steps]
         self._compose = album.Compose(transforms, mask_interpolation=0)  # cv2.INTER_NEAREST
-        self._seed = seed
+        self._seed, self._spatial = seed, spatial
         self._threads = threading.local()
 
     def __call__(self, batch: Batch, epoch: int, indices: Tensor) -> Batch:
         if not hasattr(self._threads, "recipe"):
             self._threads.recipe = _Recipe(copy.deepcopy(self._compose), self._seed)
-        masks = batch.target.ndim > 1
         images, targets = [], []
         for image, target, index in zip(
             batch.image.numpy(), batch.target.numpy(), indices.tolist(), strict=True
         ):
-            changed, mask = self._threads.recipe(image, target if masks else None, epoch, index)
+            changed, mask = self._threads.recipe(image, target if self._spatial else None, epoch, index)
             images.append(changed)
             targets.append(mask)
         stacked = torch.from_numpy(np.stack(images)).reshape(len(images), *images[0].shape[:2], -1)
-        return Batch(stacked, torch.from_numpy(np.stack(targets)) if masks else batch.target)
+        return Batch(stacked, torch.from_numpy(np.stack(targets)) if self._spatial else batch.target)
 
 
 class _Recipe:

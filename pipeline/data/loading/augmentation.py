@@ -44,9 +44,9 @@ def build_augment(recipe: Sequence[Step], manifest: Manifest, seed: int) -> Augm
     if not steps:
         return None
     augment = (
-        OnDevice(steps, seed)
+        OnDevice(steps, seed, manifest.target.spatial)
         if all(name in VECTORISED and VECTORISED[name].takes(arguments) for name, arguments in steps)
-        else OnHost(steps, seed)
+        else OnHost(steps, seed, manifest.target.spatial)
     )
     _try(augment, manifest, ", ".join(name for name, _ in steps))
     return augment
@@ -56,10 +56,7 @@ def _try(augment: Augment, manifest: Manifest, names: str) -> None:
     height, width = manifest.size
     noise = np.random.default_rng(0)
     images = torch.from_numpy(noise.integers(0, 256, (8, height, width, manifest.channels), dtype=np.uint8))
-    masks = manifest.task == "segmentation"
-    targets = (
-        torch.zeros((8, height, width), dtype=torch.uint8) if masks else torch.zeros(8, dtype=torch.int64)
-    )
+    targets = torch.from_numpy(manifest.target.empty(8, manifest.size, manifest.num_classes))
     try:
         image, target = augment(Batch(images, targets), 0, torch.arange(8))
         if image.shape != images.shape or target.shape != targets.shape or image.dtype != torch.uint8:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """``image`` uint8 (B, H, W, C) in RGB; ``target`` int64 (B,) classes or uint8 (B, H, W) train ids."""
+    """``image`` uint8 (B, H, W, C) in RGB; ``target`` as `TargetKind.empty` has it: int64 (B,) classes, say."""
 
     image: Tensor
     target: Tensor

@@ -27,8 +27,7 @@ def load_samples(folder: Path, manifest: Manifest, split: str) -> Samples:
     count = manifest.split(split).samples
     height, width = manifest.size
     images = np.empty((count, height, width, manifest.channels), dtype=np.uint8)
-    masks = manifest.task == "segmentation"
-    targets = np.empty((count, height, width) if masks else (count,), dtype=np.uint8 if masks else np.int64)
+    targets = manifest.target.empty(count, manifest.size, manifest.num_classes)
 
     def fill(shard: Shard, start: int) -> None:
         for offset, (image, target) in enumerate(read_shard(folder / shard.name, shard, manifest)):
@@ -48,7 +47,8 @@ def load_samples(folder: Path, manifest: Manifest, split: str) -> Samples:
 def sample_bytes(manifest: Manifest) -> int:
     """Bytes of one decoded sample."""
     height, width = manifest.size
-    return height * width * (manifest.channels + (manifest.task == "segmentation"))
+    target_bytes = manifest.target.sample_bytes(manifest.size, manifest.num_classes)
+    return height * width * manifest.channels + target_bytes
 
 
 def split_bytes(manifest: Manifest, split: str) -> int:

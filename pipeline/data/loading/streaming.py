@@ -74,10 +74,7 @@ class StreamLoader(Loader):
         numbers = order.numpy()
         (height, width), channels = self.manifest.size, self.manifest.channels
         images = np.empty((len(numbers), height, width, channels), dtype=np.uint8)
-        masks = self.manifest.task == "segmentation"
-        targets = np.empty(
-            (len(numbers), height, width) if masks else len(numbers), dtype=np.uint8 if masks else np.int64
-        )
+        targets = self.manifest.target.empty(len(numbers), self.manifest.size, self.manifest.num_classes)
         starts = np.concatenate([[0], np.cumsum(self.plan.shards)])
 
         def fill(number: int) -> None:

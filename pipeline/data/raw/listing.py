@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import UserError, printable
 from pipeline.data.raw.blobs import Blob, Tree, is_image
-from pipeline.data.shards.manifest import LeftOut, PassedOver, Task
+from pipeline.data.shards.manifest import LeftOut, PassedOver
 
 KEYS = 1 << 63
 """Of a million samples two share a key in one of 20 million cases; that is refused."""
@@ -47,11 +47,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image and its class, or its mask. ``name`` is unique in its split."""
+    """One image and its class, its classes in ascending order, or its mask. ``name`` is unique in its split."""
 
     name: str
     image: Blob | Row
-    target: int | Blob
+    target: int | tuple[int, ...] | Blob
 
     @property
     def key(self) -> int:
@@ -69,7 +69,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Listing:
-    """All samples of a dataset. With ``labels`` the targets are masks, without they are class indices."""
+    """All samples of a dataset: with ``labels`` the targets are masks, else class indices or tuples of them."""
 
     class_names: list[str]
     splits: dict[str, list[Sample]]
@@ -80,8 +80,14 @@ class Listing:
     """Everything else among the raw files that is in no sample, by reason."""
 
     @property
-    def task(self) -> Task:
-        return "classification" if self.labels is None else "segmentation"
+    def task(self) -> str:
+        """Return the task that the targets are for: a name in `pipeline.data.shards.targets.TARGETS`."""
+        if self.labels is not None:
+            return "segmentation"
+        several = (
+            isinstance(sample.target, tuple) for samples in self.splits.values() for sample in samples[:1]
+        )
+        return "multilabel" if any(several) else "classification"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from pipeline.core.errors import UserError
 from pipeline.data.raw.archives import zip_members
 from pipeline.data.raw.blobs import Tree, below, is_image
 from pipeline.data.raw.listing import UNKNOWN, Labels, Listing, Reader, Sample, Source
-from pipeline.data.shards.manifest import IGNORE, LeftOut
+from pipeline.data.shards.manifest import LeftOut
+from pipeline.data.shards.targets import IGNORE
 
 ZIPS = ("leftImg8bit_trainvaltest.zip", "gtFine_trainvaltest.zip")
 

@@ -13,7 +13,8 @@ from pathlib import PurePosixPath
 from pipeline.core.errors import UserError
 from pipeline.data.raw.blobs import Blob, Tree, below, is_image
 from pipeline.data.raw.listing import UNKNOWN, Labels, Listing, Reader, Sample, Source
-from pipeline.data.shards.manifest import IGNORE, LeftOut
+from pipeline.data.shards.manifest import LeftOut
+from pipeline.data.shards.targets import IGNORE
 
 SPLITS = ("train", "val", "test")
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.data.shards.arrays import encode_npy
 from pipeline.data.shards.layout import EXTENSIONS
+from pipeline.data.shards.targets import Target, TargetKind
 
 Pixels = NDArray[np.uint8]
-
-
-Target = int | Pixels
 
 
 def encode_image(image: Pixels, encoding: str, quality: int) -> bytes:
@@ -40,19 +38,6 @@ def decode_image(data: bytes, encoding: str, channels: int, lossless: Pixels) ->
         return np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(lossless.shape)
 
 
-def members(image: bytes, target: Target, encoding: str) -> tuple[tuple[str, bytes], ...]:
-    """Extension and content of each member of a sample, in their order in the tar."""
-    head = (EXTENSIONS[encoding], image)
-    if isinstance(target, int):
-        return head, ("cls", str(target).encode())
-    if encoding == "raw":
-        return head, ("mask.npy", encode_npy(target))
-    buffer = io.BytesIO()
-    Image.fromarray(target).save(buffer, "PNG", compress_level=6)
-    return head, ("mask.png", buffer.getvalue())
-
-
-def encode_npy(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
+def members(image: bytes, target: Target, kind: TargetKind, encoding: str) -> tuple[tuple[str, bytes], ...]:
+    """Return extension and content of each member of a sample, in their order in the tar."""
+    return (EXTENSIONS[encoding], image), kind.encode(target, encoding)

@@ -42,10 +42,10 @@ def size_name(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def sample_stride(size: tuple[int, int], channels: int, task: str) -> int:
+def sample_stride(size: tuple[int, int], channels: int, spatial: bool) -> int:
     """Bytes that each sample takes in a raw shard; the image's pixels start at 640 in it."""
     height, width = size
-    target = NPY_HEADER + height * width if task == "segmentation" else 1
+    target = NPY_HEADER + height * width if spatial else 1
     contents = (NPY_HEADER + height * width * channels, target)
     return sum(TAR_BLOCK + padded(length) for length in contents)
 

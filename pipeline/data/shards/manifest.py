@@ -7,16 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
 
-from pipeline.core.errors import UserError, printable
+from pipeline.core.errors import UserError, did_you_mean, printable
+from pipeline.data.shards.targets import TARGETS, TargetKind
 
 FILE_NAME = "manifest.json"
-
-
-IGNORE = 255
-"""Train id of pixels that count neither in the loss nor in the metrics (Cityscapes' own convention)."""
-
-
-Task = Literal["classification", "segmentation"]
 
 
 class _Record(BaseModel):
@@ -58,7 +52,7 @@ class RawSize(_Record):
 
 
 class Split(_Record):
-    """One split; ``histogram`` counts samples (classification) or pixels (segmentation) per class.
+    """One split; ``histogram`` counts samples or pixels per class (`TargetKind.counted`).
 
     ``raw_*`` tell what the images were before: bytes (with masks), heights and widths.
     """
@@ -82,7 +76,7 @@ class Manifest(_Record):
 
     version: Literal[1] = 1
     dataset: str
-    task: Task
+    task: str
     class_names: list[str]
     palette: list[tuple[int, int, int]] | None = None
     size: tuple[int, int]
@@ -97,6 +91,15 @@ class Manifest(_Record):
     location: str | None = None
     """Where the shards lie (an fsspec URL) when they are not beside this manifest."""
 
+    @field_validator("task")
+    @classmethod
+    def _known(cls, task: str) -> str:
+        if task not in TARGETS:
+            raise ValueError(
+                f"task: got {task!r}{did_you_mean(task, TARGETS)}, allowed: {', '.join(TARGETS)}"
+            )
+        return task
+
     @field_validator("location")
     @classmethod
     def _runs_nothing(cls, location: str | None) -> str | None:
@@ -104,6 +107,11 @@ class Manifest(_Record):
         if location is not None and location.lstrip().startswith("pipe:"):
             raise ValueError("location: a pipe: is never run, allowed: an fsspec URL")
         return location
+
+    @property
+    def target(self) -> TargetKind:
+        """Return the kind of target that its samples have."""
+        return TARGETS[self.task]
 
     @property
     def num_classes(self) -> int:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Container, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from pipeline.core.errors import UserError
 from pipeline.core.storage import Storage
+from pipeline.data.shards.arrays import decode_array
 from pipeline.data.shards.manifest import Manifest, Shard
 
 BLOCK = 512
@@ -20,6 +19,7 @@ BLOCK = 512
 
 
 Decoded = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | int]
+"""Image uint8 (H, W, C), and its target as an element of `TargetKind.empty`."""
 
 
 def read_shard(
@@ -70,7 +70,7 @@ def _content(path: Path, shard: Shard, manifest: Manifest) -> memoryview:
 def decode_sample(members: dict[str, memoryview], manifest: Manifest, path: Path) -> Decoded:
     """Decode the members of one sample; only the contract's own extensions are ever read."""
     try:
-        image = _decode_array(members, "")
+        image = decode_array(members, "")
         if manifest.channels == 1 and image.ndim == 3:
             # WebP has no grey: its three channels are the same.
             image = image[..., :1]
@@ -78,27 +78,12 @@ def decode_sample(members: dict[str, memoryview], manifest: Manifest, path: Path
             image = image[..., None]
         if image.shape != (*manifest.size, manifest.channels):
             raise ValueError(f"image of shape {image.shape}")
-        if manifest.task == "classification":
-            return image, int(bytes(members["cls"]))
-        mask = _decode_array(members, "mask.")
-        if mask.shape != manifest.size:
-            raise ValueError(f"mask of shape {mask.shape}")
+        target = manifest.target.decode(members, manifest.size, manifest.num_classes)
     except (KeyError, ValueError, OSError) as error:
         raise UserError(
             f"{path}: not a shard of this manifest ({error}); delete {path.parent} and run `uv run dvc repro`"
         ) from None
-    return image, mask
-
-
-def _decode_array(members: dict[str, memoryview], prefix: str) -> npt.NDArray[np.uint8]:
-    """The array stored as ``<prefix>npy``, or as an image file under ``<prefix>png`` and the like."""
-    if (content := members.get(f"{prefix}npy")) is not None:
-        return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    for extension in ("png", "jpg", "webp"):
-        if (content := members.get(f"{prefix}{extension}")) is not None:
-            with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as image:
-                return np.asarray(image)
-    raise KeyError(f"no {prefix}npy, {prefix}png, {prefix}jpg or {prefix}webp among {', '.join(members)}")
+    return image, target
 
 
 def _members(content: memoryview, path: Path) -> Iterator[tuple[str, memoryview]]:

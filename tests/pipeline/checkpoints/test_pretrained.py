@@ -97,7 +97,7 @@ def test_from_classes_of_images_to_masks(earlier: Callable[..., Params]) -> None
 
 def test_a_network_of_another_size_is_refused(earlier: Callable[..., Params]) -> None:
     params = earlier(pretrained=str(EARLIER))
-    wider = params.model_copy(update={"model": params.model.model_copy(update={"dim": 2 * params.model.dim})})
+    wider = params.model_copy(update={"model": params.model.model_copy(update={"dim": 16})})
     with pytest.raises(UserError, match=r"another model.*make params.yaml's model that of .*config.json"):
         at_start(wider)
 

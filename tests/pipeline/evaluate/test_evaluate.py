@@ -20,11 +20,12 @@ from pipeline.checkpoints.trained import load_trained
 from pipeline.core.errors import UserError
 from pipeline.data.loading.evaluation import evaluation_batches
 from pipeline.data.shards.layout import shards_folder
-from pipeline.data.shards.manifest import IGNORE, read_manifest
+from pipeline.data.shards.manifest import read_manifest
+from pipeline.data.shards.targets import IGNORE
 from pipeline.evaluate import evaluation
 from pipeline.evaluate.evaluation import evaluate, flip_average
+from pipeline.models.inputs import normalise
 from pipeline.params import Params
-from pipeline.tasks.network import normalise
 from tests import ROOT
 
 CHECKPOINT, REPORTS = Path("checkpoints/best"), Path("reports")
@@ -39,7 +40,7 @@ def by_hand(params: Params, split: str) -> Any:
     """Truth and prediction of every sample or pixel that counts, in one go."""
     folder = shards_folder(params.data, params.size)
     manifest = read_manifest(folder)
-    model, _ = load_trained(CHECKPOINT)
+    model = load_trained(CHECKPOINT).network
     (batch,) = evaluation_batches(folder, manifest, split, 10**6)
     with torch.no_grad():
         logits = model(normalise(batch.image, manifest.mean, manifest.std))

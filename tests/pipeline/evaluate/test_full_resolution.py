@@ -21,16 +21,17 @@ from pipeline.data.raw.fingerprint import fingerprint, fingerprint_file, write_f
 from pipeline.data.raw.listing import Sample
 from pipeline.data.readers.cityscapes import CLASSES
 from pipeline.data.shards.layout import shards_folder
-from pipeline.data.shards.manifest import IGNORE, read_manifest
+from pipeline.data.shards.manifest import read_manifest
+from pipeline.data.shards.targets import IGNORE
 from pipeline.evaluate import evaluation
 from pipeline.evaluate.evaluation import evaluate
 from pipeline.evaluate.full_resolution import FullResolution, raw_samples
 from pipeline.fingerprint.raw_files import acquire
+from pipeline.models.inputs import normalise
 from pipeline.params import Params, parse_params
 from pipeline.prepare.preparation import prepare
-from pipeline.tasks.network import normalise
+from pipeline.tasks.network import build_network, network_spec
 from pipeline.tasks.segmentation import full_size_mask
-from wavemix import ModelConfig, build_model
 
 RAW, SIZE = (24, 40), (12, 16)
 FRAMES = {"train": 2, "val": 5}
@@ -88,10 +89,10 @@ def scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Par
         )
         (manifest,) = prepare("toy", params)
         torch.manual_seed(0)
-        config = ModelConfig(task="segmentation", num_classes=20, dim=8, depth=1, stem_stride=2)
-        network = build_model(config).eval()
+        network = build_network(params, manifest).eval()
         trained = describe(manifest, parameters=1, epoch=1, step=1, metric="val/miou", value=0.1, run_id=None)
-        save_trained(network, trained, Path("checkpoints/best"))
+        spec = network_spec(params, manifest)
+        save_trained(network, params.model, spec, trained, Path("checkpoints/best"))
         return params
 
     return make
@@ -105,7 +106,7 @@ def test_figures_are_torchmetrics_own(
     _, measured = evaluate(params, Path("checkpoints/best"), Path("reports"))
     folder = shards_folder("toy", SIZE)
     manifest = read_manifest(folder)
-    model, _ = load_trained(Path("checkpoints/best"))
+    model = load_trained(Path("checkpoints/best")).network
     batches = list(evaluation_batches(folder, manifest, "val", 9))
     with torch.no_grad():
         parts = [model(normalise(batch.image, manifest.mean, manifest.std)) for batch in batches]

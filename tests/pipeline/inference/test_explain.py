@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from pipeline.cli.parser import main
-from pipeline.inference.explanation import block_maps, draw_maps, occlusion
+from pipeline.inference.explanation import draw_maps, occlusion
+from pipeline.models.features import feature_maps
+from pipeline.models.wavemix_lite import WaveMixLiteFamily
 from pipeline.params import Params
 from pipeline.plotting.masks import encode_png
 from tests.pipeline.experiment import toy_network
@@ -43,16 +45,18 @@ def test_occlusion_of_an_image_smaller_than_the_window() -> None:
 def test_maps_are_the_blocks_own_outputs() -> None:
     network = toy_network("classification")
     image = torch.randn(1, 3, 12, 16)
-    (only,) = block_maps(network, image)
+    inspected = WaveMixLiteFamily(dim=8, depth=1).inspected(network)
+    (only,) = feature_maps(network, inspected, image).values()
     with torch.no_grad():
         expected = network.blocks(network.stem(image))[0].mean(0).numpy()
-    assert np.allclose(only, expected, atol=1e-6)
+    assert np.allclose(only[0].mean(0), expected, atol=1e-6)
     assert not network.blocks[0]._forward_hooks
 
 
 def test_another_network_of_other_depth_stands_below() -> None:
-    maps = [np.zeros((3, 4), np.float32)]
-    figure = draw_maps(np.zeros((6, 8, 3), np.uint8), {"small": maps * 2, "large": maps * 7})
+    blank = np.zeros((3, 4), np.float32)
+    small, large = ({f"block {i + 1}": blank for i in range(blocks)} for blocks in (2, 7))
+    figure = draw_maps(np.zeros((6, 8, 3), np.uint8), {"small": small, "large": large})
     titles = [axes.get_title("left") for axes in figure.axes]
     assert titles[:6] == ["small", "after block 1", "after block 2", "", "", ""]
     assert titles[6:14] == ["large", *(f"after block {number}" for number in range(1, 8))]

@@ -13,8 +13,8 @@ from torch import Tensor
 from pipeline.checkpoints.trained import load_trained
 from pipeline.core.errors import UserError
 from pipeline.inference.exporting import export
+from pipeline.models.inputs import normalise
 from pipeline.params import Params
-from pipeline.tasks.network import normalise
 
 CHECKPOINT = Path("checkpoints/best")
 
@@ -27,7 +27,7 @@ def batches() -> list[Tensor]:
 
 
 def expected(image: Tensor) -> Tensor:
-    model, trained = load_trained(CHECKPOINT)
+    model, _, trained = load_trained(CHECKPOINT)
     with torch.no_grad():
         logits: Tensor = model(normalise(image, trained.mean, trained.std))
     return logits[:, : len(trained.class_names)]
@@ -55,8 +55,8 @@ def test_onnx(experiment: Callable[..., Params], task: str) -> None:
 def test_safetensors_is_a_checkpoint_again(experiment: Callable[..., Params]) -> None:
     experiment("classification")
     export(CHECKPOINT, "safetensors", Path("out"))
-    model, trained = load_trained(Path("out"))
-    original, same = load_trained(CHECKPOINT)
+    model, _, trained = load_trained(Path("out"))
+    original, _, same = load_trained(CHECKPOINT)
     assert trained == same
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), original.parameters(), strict=True))
 

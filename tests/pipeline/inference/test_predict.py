@@ -16,12 +16,12 @@ from pipeline.checkpoints.trained import Trained, load_trained
 from pipeline.cli.parser import main
 from pipeline.core.errors import UserError
 from pipeline.data.imaging.decode import CorruptImageError
-from pipeline.data.shards.manifest import IGNORE
+from pipeline.data.shards.targets import IGNORE
 from pipeline.inference.base64_text import decode_base64
 from pipeline.inference.files import find_images, predict_files
 from pipeline.inference.predictor import Predictor
+from pipeline.models.inputs import normalise
 from pipeline.params import Params
-from pipeline.tasks.network import normalise
 
 CHECKPOINT = Path("checkpoints/best")
 RANDOM = np.random.default_rng(0)
@@ -44,7 +44,7 @@ def test_an_image_of_the_prepared_size_gets_the_networks_own_answer(
     experiment("classification")
     path = save_image("a.png", 12, 16)
     (answer,) = predict_files(load(), [path], 4)
-    model, trained = load_trained(CHECKPOINT)
+    model, _, trained = load_trained(CHECKPOINT)
     pixels = torch.from_numpy(np.asarray(Image.open(path)).copy())[None]
     with torch.no_grad():
         expected = model(normalise(pixels, trained.mean, trained.std)).softmax(1)[0]

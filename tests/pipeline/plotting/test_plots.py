@@ -12,7 +12,7 @@ from matplotlib._pylab_helpers import Gcf
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline.data.shards.manifest import IGNORE
+from pipeline.data.shards.targets import IGNORE
 from pipeline.plotting import charts, grids, masks, style
 
 RANDOM = np.random.default_rng(0)

@@ -158,7 +158,7 @@ def test_a_finished_shard_that_was_damaged_is_made_again(
     workshop.prepare(samples_per_shard=2)
     want = workshop.snapshot()
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.prepare.carry_over.keep", _fail)
+        patch.setattr("pipeline.prepare.preparation.keep", _fail)
         shutil.rmtree("data/shards")
         with pytest.raises(UserError, match="played"):
             workshop.prepare(samples_per_shard=2)

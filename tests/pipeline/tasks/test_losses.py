@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops import sigmoid_focal_loss
 
+from pipeline.models.inputs import normalise
 from pipeline.tasks.losses import count, cross_entropy, focal
-from pipeline.tasks.network import normalise
 
 
 def test_cross_entropy_is_torchs_and_class_255_counts() -> None:

@@ -52,7 +52,7 @@ def test_learns_the_toy(toy: Callable[..., Params], task: str, metric: str) -> N
     rows = CURVES.read_text().splitlines()
     assert len(rows) == 13
     assert rows[0].startswith(f"epoch,step,train/loss,val/loss,val/{metric}")
-    model, described = load_trained(OUT)
+    model, _, described = load_trained(OUT)
     assert described == trained
     assert not model.training
 

@@ -16,8 +16,8 @@ from pipeline.data.loading.batch import Samples
 from pipeline.data.loading.memory import MemoryLoader
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import read_manifest
+from pipeline.models import inputs
 from pipeline.params import Params
-from pipeline.tasks import network
 from pipeline.tasks.network import build_network
 from pipeline.train.optimizers import build_optimizer
 from pipeline.train.trainer import Trainer
@@ -54,10 +54,10 @@ class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
-    network._shift_and_scale.cache_clear()
+    inputs._shift_and_scale.cache_clear()
     with FakeTensorMode(allow_non_fake_inputs=True), Waits() as waits:
         yield waits.seen
-    network._shift_and_scale.cache_clear()
+    inputs._shift_and_scale.cache_clear()
 
 
 def test_the_watch_sees_what_waits(watched: list[str]) -> None:
@@ -89,7 +89,9 @@ def test_a_step_waits_for_nothing(toy: Callable[..., Params], watched: list[str]
     trainer.sums = torch.zeros(2, dtype=torch.float64, device=GPU)
     trainer.first_bad_step = torch.full((), 1000, device=GPU)
     augment = OnDevice(
-        [("HorizontalFlip", {}), ("Pad", {"padding": 1}), ("RandomCrop", {"height": 8, "width": 12})], 0
+        [("HorizontalFlip", {}), ("Pad", {"padding": 1}), ("RandomCrop", {"height": 8, "width": 12})],
+        0,
+        task == "segmentation",
     )
     targets = (
         torch.zeros((50, 8, 12), dtype=torch.uint8, device=GPU)

@@ -15,7 +15,8 @@ from pipeline.data.loading.augmentation import Augment, build_augment
 from pipeline.data.loading.batch import Batch, Samples
 from pipeline.data.loading.memory import MemoryLoader
 from pipeline.data.loading.order import SampleOrder
-from pipeline.data.shards.manifest import IGNORE, Manifest
+from pipeline.data.shards.manifest import Manifest
+from pipeline.data.shards.targets import IGNORE
 from tests.pipeline.toy import write_shards
 
 HEIGHT, WIDTH = 8, 12

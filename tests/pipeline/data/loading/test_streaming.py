@@ -184,7 +184,7 @@ def test_auto_streams_what_does_not_fit(
     assert isinstance(open_toy(shards, "stream"), StreamLoader)
 
     class Memory:
-        available = 2 * SAMPLES * 8 * 12 * 3
+        available = 2 * SAMPLES * (8 * 12 * 3 + 8)  # with the class, int64
 
     monkeypatch.setattr("psutil.virtual_memory", lambda: Memory)
     assert isinstance(open_toy(shards), StreamLoader)

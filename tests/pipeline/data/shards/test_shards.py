@@ -16,17 +16,19 @@ from PIL import Image
 from pipeline.core.storage import Storage
 from pipeline.data.shards.encoding import encode_image, members
 from pipeline.data.shards.layout import sample_stride
+from pipeline.data.shards.targets import TARGETS
 from pipeline.data.shards.writer import ShardWriter
 from tests.pipeline.workshop import Workshop, noise
 
 
 def write(path: Path, encoding: str, channels: int = 3, segmentation: bool = False) -> list[tuple[Any, Any]]:
     samples = []
+    kind = TARGETS["segmentation" if segmentation else "classification"]
     with ShardWriter(path) as writer:
         for key in range(12):
             image = noise(6, 10, channels, seed=key).reshape(6, 10, channels)
             target: Any = noise(6, 10, 1, seed=key) if segmentation else key * 100
-            writer.add(key, members(encode_image(image, encoding, 95), target, encoding))
+            writer.add(key, members(encode_image(image, encoding, 95), target, kind, encoding))
             samples.append((image, target))
     shard = writer.shard()
     assert shard.bytes == path.stat().st_size
@@ -65,7 +67,7 @@ def test_lossy_images_come_back_nearly(encoding: str) -> None:
 def test_a_raw_shard_can_be_mapped_by_arithmetic(tmp_path: Path, segmentation: bool) -> None:
     path = tmp_path / "train-000000.tar"
     samples = write(path, "raw", 3, segmentation)
-    stride = sample_stride((6, 10), 3, "segmentation" if segmentation else "classification")
+    stride = sample_stride((6, 10), 3, segmentation)
     bytes_ = np.memmap(path, np.uint8, "r")
     for i, (image, _) in enumerate(samples):
         start = i * stride + 640

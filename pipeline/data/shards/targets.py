@@ -1,0 +1,147 @@
+"""Target kinds: the answer to an image as it lies in a shard, in memory and in a histogram.
+
+To add one, write its `TargetKind` here and name it in `TARGETS`.
+"""
+
+from __future__ import annotations
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.data.shards.arrays import decode_array, encode_npy
+
+IGNORE = 255
+"""Train id of pixels that count neither in the loss nor in the metrics (Cityscapes' own convention)."""
+
+Target = int | tuple[int, ...] | NDArray[np.uint8]
+"""A class index, class indices in ascending order, or train ids uint8 (H, W)."""
+Size = tuple[int, int]
+
+
+class TargetKind(ABC):
+    """One kind of target; it has no state."""
+
+    spatial: ClassVar[bool] = False
+    """There is a target per pixel: it is resized, flipped and cropped with its image."""
+    counted: ClassVar[str] = "samples"
+    """The unit of `histogram`."""
+
+    @abstractmethod
+    def encode(self, target: Any, encoding: str) -> tuple[str, bytes]:
+        """Return the extension and the content of the target's member in a shard of images in ``encoding``."""
+
+    @abstractmethod
+    def decode(self, members: Mapping[str, memoryview], size: Size, classes: int) -> Any:
+        """Return the target among the ``members`` of a sample, by extension, as an element of `empty`.
+
+        Raises:
+            KeyError: there is none.
+            ValueError: it has another form, or names a class outside 0..``classes`` - 1.
+        """
+
+    @abstractmethod
+    def empty(self, samples: int, size: Size, classes: int) -> NDArray[Any]:
+        """Return room for the targets of ``samples`` images of ``size``, zeroed."""
+
+    @abstractmethod
+    def histogram(self, target: Any, classes: int) -> tuple[NDArray[np.int64], int]:
+        """Return how often each class occurs in ``target``, int64 (classes,), and how many pixels are ignored."""
+
+    def sample_bytes(self, size: Size, classes: int) -> int:
+        """Return the bytes of one target in memory."""
+        return self.empty(1, size, classes).nbytes
+
+
+class ClassIndex(TargetKind):
+    """One class per image: ``.cls``, ASCII digits; int64 (N,) in memory."""
+
+    def encode(self, target: int, encoding: str) -> tuple[str, bytes]:  # noqa: ARG002
+        return "cls", str(target).encode()
+
+    def decode(self, members: Mapping[str, memoryview], size: Size, classes: int) -> int:  # noqa: ARG002
+        index = int(bytes(members["cls"]))
+        _check_classes([index], classes)
+        return index
+
+    def empty(self, samples: int, size: Size, classes: int) -> NDArray[np.int64]:  # noqa: ARG002
+        return np.zeros(samples, np.int64)
+
+    def histogram(self, target: int, classes: int) -> tuple[NDArray[np.int64], int]:
+        return np.bincount([target], minlength=classes), 0
+
+
+class ClassSet(TargetKind):
+    """Any number of classes per image: ``.classes``, ASCII digits separated by spaces; uint8 (N, classes) of 0 and 1
+    in memory."""
+
+    def encode(self, target: tuple[int, ...], encoding: str) -> tuple[str, bytes]:  # noqa: ARG002
+        return "classes", " ".join(map(str, target)).encode()
+
+    def decode(
+        self,
+        members: Mapping[str, memoryview],
+        size: Size,  # noqa: ARG002
+        classes: int,
+    ) -> NDArray[np.uint8]:
+        indices = [int(word) for word in bytes(members["classes"]).split()]
+        _check_classes(indices, classes)
+        present = np.zeros(classes, np.uint8)
+        present[indices] = 1
+        return present
+
+    def empty(self, samples: int, size: Size, classes: int) -> NDArray[np.uint8]:  # noqa: ARG002
+        return np.zeros((samples, classes), np.uint8)
+
+    def histogram(self, target: tuple[int, ...], classes: int) -> tuple[NDArray[np.int64], int]:
+        return np.bincount(np.asarray(target, np.int64), minlength=classes), 0
+
+
+class ClassMask(TargetKind):
+    """A class per pixel, always lossless: ``.mask.npy`` beside raw images, else ``.mask.png``, uint8 train ids (H, W)
+    with 255 = ignored; uint8 (N, H, W) in memory."""
+
+    spatial: ClassVar[bool] = True
+    counted: ClassVar[str] = "pixels"
+
+    def encode(self, target: NDArray[np.uint8], encoding: str) -> tuple[str, bytes]:
+        if encoding == "raw":
+            return "mask.npy", encode_npy(target)
+        buffer = io.BytesIO()
+        Image.fromarray(target).save(buffer, "PNG", compress_level=6)
+        return "mask.png", buffer.getvalue()
+
+    def decode(self, members: Mapping[str, memoryview], size: Size, classes: int) -> NDArray[np.uint8]:
+        mask = decode_array(members, "mask.")
+        if mask.shape != size or mask.dtype != np.uint8:
+            raise ValueError(f"mask of {mask.dtype} {mask.shape}")
+        known = mask[mask != IGNORE]
+        if known.size:
+            _check_classes([int(known.max())], classes)
+        return mask
+
+    def empty(self, samples: int, size: Size, classes: int) -> NDArray[np.uint8]:  # noqa: ARG002
+        return np.zeros((samples, *size), np.uint8)
+
+    def histogram(self, target: NDArray[np.uint8], classes: int) -> tuple[NDArray[np.int64], int]:
+        counts = np.bincount(target.ravel(), minlength=256)
+        return counts[:classes], int(counts[IGNORE])
+
+
+TARGETS: dict[str, TargetKind] = {
+    "classification": ClassIndex(),
+    "multilabel": ClassSet(),
+    "segmentation": ClassMask(),
+}
+"""The kind of target of each task."""
+
+
+def _check_classes(indices: list[int], classes: int) -> None:
+    for index in indices:
+        if not 0 <= index < classes:
+            raise ValueError(f"class {index}, the manifest has 0 to {classes - 1}")
