@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from torch import nn
 from pipeline.core.atomic import atomic_folder
 from pipeline.core.errors import UserError, one_line
 from pipeline.data.shards.manifest import Manifest
+from pipeline.data.shards.targets import TARGETS
 from pipeline.models import Family, NetworkSpec
 from pipeline.models.storage import load_network, save_network
 
@@ -108,7 +110,29 @@ def load_trained(folder: Path) -> Loaded:
     if not path.exists():
         raise UserError(f"{folder}: no trained network here (no {DESCRIPTION}); run `uv run dvc repro`")
     try:
-        network, model = load_network(folder)
-        return Loaded(network.eval(), model, Trained.model_validate_json(path.read_bytes()))
+        trained = Trained.model_validate_json(path.read_bytes())
+        network, model, spec = load_network(folder, trained.size)
+        _check(trained, spec)
+        return Loaded(network.eval(), model, trained)
     except (ValidationError, ValueError, OSError) as error:
         raise UserError(f"{folder}: not a whole trained network: {one_line(error)}") from None
+
+
+def _check(trained: Trained, spec: NetworkSpec) -> None:
+    """Refuse a description of another network than the one for ``spec``.
+
+    Raises:
+        ValueError: says what differs.
+    """
+    spatial = trained.task in TARGETS and TARGETS[trained.task].spatial
+    outputs = len(trained.class_names) + (1 if spatial else 0)  # one for void, see `pipeline.tasks.TASKS`
+    told = (spatial, outputs, trained.channels)
+    if not trained.class_names or told != (spec.spatial, spec.outputs, spec.channels):
+        raise ValueError(
+            f"{DESCRIPTION} tells of {trained.task} with {len(trained.class_names)} classes and {trained.channels} "
+            f"channels, the network is another: {spec.model_dump_json(exclude={'size', 'memory'})}"
+        )
+    if not len(trained.mean) == len(trained.std) == trained.channels or not all(
+        0 < deviation < math.inf for deviation in trained.std
+    ):
+        raise ValueError(f"{DESCRIPTION}: mean and std must have {trained.channels} values, std above 0")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +12,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from pipeline.core.errors import one_line
 from pipeline.models import require
 from pipeline.models.base import Family, Frozen, NetworkSpec
 from pipeline.models.choice import parse_model
 from pipeline.models.dry_run import on_meta
-from wavemix import ModelConfig, build_model
+from wavemix import ModelConfig
 from wavemix.weights import CONFIG_FILE, WEIGHTS_FILE, load_exactly
 
 LARGEST_CONFIG = 1 << 20
 """Bytes of a ``config.json`` at most."""
-DATA_FIELDS = {"task", "num_classes", "in_channels", "memory"}
-"""Fields of `wavemix.ModelConfig` that are no keys of a family: task, data and training give them."""
 
 
 class SavedConfig(Frozen):
@@ -47,52 +44,65 @@ def save_network(network: nn.Module, model: Family, spec: NetworkSpec, folder: P
     (folder / CONFIG_FILE).write_text(config, encoding="utf-8")
 
 
-def load_network(folder: Path) -> tuple[nn.Module, Family]:
-    """Return the network that `save_network` wrote, on the CPU and in training mode, and the keys it was built from.
+def load_network(folder: Path, size: tuple[int, int]) -> tuple[nn.Module, Family, NetworkSpec]:
+    """Return the network that `save_network` wrote, on the CPU and in training mode, its keys and what it is for.
 
     The config is compared with the header of the weights before any memory is taken, so a config for a network larger
     than its file costs nothing.
 
+    Args:
+        folder: it holds ``config.json`` and ``model.safetensors``.
+        size: height and width of the images that the network was trained on.
+
     Raises:
-        ValueError: a file is missing or is not what it should be, or the weights do not fit the config.
+        ValueError: a file is missing or is not what it should be, or weights, config and ``size`` do not fit together.
         UserError: the library that the network comes from is not installed.
     """
     try:
-        values = _read_config(folder / CONFIG_FILE)
-        model, build = _plan(values)
+        model, spec = _parse(_read_config(folder / CONFIG_FILE), size)
+        require(model)
+        model.check(spec)
         with on_meta():
-            load_exactly(build(), _header(folder / WEIGHTS_FILE))
-        network = build()
+            load_exactly(model.build(spec), _header(folder / WEIGHTS_FILE))
+        network = model.build(spec)
         load_exactly(network, load_file(folder / WEIGHTS_FILE))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{folder / CONFIG_FILE}: {key}: got {first['input']!r}, {first['msg']}") from None
-    except (AssertionError, OSError, RuntimeError, SafetensorError, TypeError) as error:
-        raise ValueError(f"{folder} holds a broken {CONFIG_FILE} or {WEIGHTS_FILE}: {error}") from error
-    return network, model
+        raise ValueError(f"{CONFIG_FILE}: {key}: got {first['input']!r}, {first['msg']}") from None
+    except (AssertionError, OSError, RuntimeError, OverflowError, SafetensorError, TypeError) as error:
+        raise ValueError(f"a broken {CONFIG_FILE} or {WEIGHTS_FILE}: {one_line(error)}") from error
+    return network, model, spec
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     if path.stat().st_size > LARGEST_CONFIG:
-        raise ValueError(f"{path} has more than {LARGEST_CONFIG} bytes: not the config of a network")
-    values = json.loads(path.read_text(encoding="utf-8"))
+        raise ValueError(f"{path.name} has more than {LARGEST_CONFIG} bytes: not the config of a network")
+    try:
+        values = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path.name} is not JSON: {error}") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold an object")
+        raise ValueError(f"{path.name} must hold an object")
     return values
 
 
-def _plan(values: dict[str, Any]) -> tuple[Family, Callable[[], nn.Module]]:
-    """Return the keys that ``values`` of a ``config.json`` hold, and what builds the network, with random weights."""
+def _parse(values: dict[str, Any], size: tuple[int, int]) -> tuple[Family, NetworkSpec]:
+    """Return the keys and the demands that the ``values`` of a ``config.json`` hold, for images of ``size``."""
     if "spec" in values:
         saved = SavedConfig.model_validate_json(json.dumps(values))
-        model = parse_model({**saved.params, "family": saved.family}).from_scratch()
-        require(model)
-        model.check(saved.spec)
-        return model, partial(model.build, saved.spec)
-    config = ModelConfig.from_dict(values)
-    keys = {key: value for key, value in config.to_dict().items() if key not in DATA_FIELDS}
-    return parse_model(keys), partial(build_model, config)
+        if saved.spec.size != size:
+            raise ValueError(f"{CONFIG_FILE} is for images of {saved.spec.size}, not of {size}")
+        return parse_model({**saved.params, "family": saved.family}).from_scratch(), saved.spec
+    fields = ModelConfig.from_dict(values).to_dict()
+    spec = NetworkSpec(
+        spatial=fields.pop("task") == "segmentation",
+        outputs=fields.pop("num_classes"),
+        channels=fields.pop("in_channels"),
+        size=size,
+        memory=fields.pop("memory"),
+    )
+    return parse_model(fields), spec
 
 
 def _header(path: Path) -> dict[str, torch.Tensor]:

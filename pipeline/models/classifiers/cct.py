@@ -16,6 +16,7 @@ class CCTFamily(AttentionKeys):
     """CCT for images of one size; the paper's row is 128/4x4 with three convolutions."""
 
     requires: ClassVar[tuple[str, ...]] = ("vit_pytorch",)
+    named: ClassVar[tuple[str, ...]] = ("dim", "depth", "heads")
 
     family: Literal["cct"] = "cct"
     mlp_ratio: Ratio = 4.0

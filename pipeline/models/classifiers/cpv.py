@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pipeline.models.base import Depth, NetworkSpec, Share, register
 from pipeline.models.classifiers.tokens import AttentionKeys, token_stride
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 @register
 class CPVFamily(AttentionKeys):
     """CPV for images of any size; the paper's row is 128/5x4."""
+
+    named: ClassVar[tuple[str, ...]] = ("dim", "depth", "heads")
 
     family: Literal["cpv"] = "cpv"
     depth: Depth = 5

@@ -19,6 +19,7 @@ class CvTFamily(Family):
 
     per_image: ClassVar[bool] = True
     requires: ClassVar[tuple[str, ...]] = ("vit_pytorch",)
+    named: ClassVar[tuple[str, ...]] = ("dim", "depths", "heads")
 
     family: Literal["cvt"] = "cvt"
     dim: Width = 128

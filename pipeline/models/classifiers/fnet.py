@@ -17,6 +17,7 @@ class FNetFamily(TokenKeys, PatchKeys):
 
     requires: ClassVar[tuple[str, ...]] = ("timm",)
     lean: ClassVar[bool] = True
+    named: ClassVar[tuple[str, ...]] = ("dim", "depth", "patch")
 
     family: Literal["fnet"] = "fnet"
     mlp_ratio: Ratio = 2.0

@@ -18,6 +18,7 @@ class HybridViNFamily(AttentionKeys):
 
     requires: ClassVar[tuple[str, ...]] = ("timm", "nystrom_attention")
     lean: ClassVar[bool] = True
+    named: ClassVar[tuple[str, ...]] = ("dim", "depth", "heads")
 
     family: Literal["hybrid_vin"] = "hybrid_vin"
 

@@ -18,6 +18,7 @@ class MLPMixerFamily(TokenKeys, PatchKeys):
     requires: ClassVar[tuple[str, ...]] = ("timm",)
     lean: ClassVar[bool] = True
     patches: ClassVar[int] = 8
+    named: ClassVar[tuple[str, ...]] = ("dim", "depth", "patch")
 
     family: Literal["mlp_mixer"] = "mlp_mixer"
     dim: Width = 512

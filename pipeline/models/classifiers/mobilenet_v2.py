@@ -20,6 +20,7 @@ class MobileNetV2Family(Family):
     """MobileNetV2 for images of any size, which it divides by 32; the paper's row has width 2.0."""
 
     per_image: ClassVar[bool] = True
+    named: ClassVar[tuple[str, ...]] = ("width",)
 
     family: Literal["mobilenet_v2"] = "mobilenet_v2"
     width: Annotated[float, Field(ge=0.1, le=16)] = 1.0

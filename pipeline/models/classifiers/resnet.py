@@ -15,6 +15,7 @@ class ResNetFamily(Family):
     """ResNet for images of any size; it divides them by 32, with the CIFAR stem by 8."""
 
     per_image: ClassVar[bool] = True
+    named: ClassVar[tuple[str, ...]] = ("depth", "stem")
 
     family: Literal["resnet"] = "resnet"
     depth: Literal[18, 34, 50, 101, 152]

@@ -17,6 +17,7 @@ class ViTFamily(AttentionKeys, PatchKeys):
 
     requires: ClassVar[tuple[str, ...]] = ("timm",)
     lean: ClassVar[bool] = True
+    named: ClassVar[tuple[str, ...]] = ("dim", "depth", "heads", "patch")
 
     family: Literal["vit"] = "vit"
     mlp_ratio: Ratio = 2.0

@@ -20,6 +20,7 @@ class SmpFamily(LibraryKeys):
 
     per_pixel: ClassVar[bool] = True
     requires: ClassVar[tuple[str, ...]] = ("segmentation_models_pytorch",)
+    named: ClassVar[tuple[str, ...]] = ("architecture", "encoder")
 
     family: Literal["smp"] = "smp"
     architecture: str

@@ -17,6 +17,7 @@ class TimmFamily(LibraryKeys):
 
     per_image: ClassVar[bool] = True
     requires: ClassVar[tuple[str, ...]] = ("timm",)
+    named: ClassVar[tuple[str, ...]] = ("name",)
 
     family: Literal["timm"] = "timm"
     name: str

@@ -16,6 +16,7 @@ class ConvMixerFamily(Family):
 
     per_pixel: ClassVar[bool] = True
     requires: ClassVar[tuple[str, ...]] = ("timm",)
+    named: ClassVar[tuple[str, ...]] = ("dim", "depth")
 
     family: Literal["convmixer"] = "convmixer"
     dim: Width = 512

@@ -15,6 +15,7 @@ class DeepLabV2Family(Family):
     """DeepLabV2 for images of any size, without its conditional random field; the paper's row is ResNet-101."""
 
     per_pixel: ClassVar[bool] = True
+    named: ClassVar[tuple[str, ...]] = ("depth",)
 
     family: Literal["deeplab_v2"] = "deeplab_v2"
     depth: Literal[50, 101, 152] = 101

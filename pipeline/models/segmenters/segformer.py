@@ -22,6 +22,7 @@ class SegFormerFamily(Family):
 
     per_pixel: ClassVar[bool] = True
     requires: ClassVar[tuple[str, ...]] = ("segmentation_models_pytorch",)
+    named: ClassVar[tuple[str, ...]] = ("version",)
 
     family: Literal["segformer"] = "segformer"
     version: Literal["b0", "b1", "b2", "b3", "b4", "b5"] = "b0"

@@ -16,6 +16,7 @@ class UNetFamily(Family):
 
     per_pixel: ClassVar[bool] = True
     requires: ClassVar[tuple[str, ...]] = ("segmentation_models_pytorch",)
+    named: ClassVar[tuple[str, ...]] = ("encoder",)
 
     family: Literal["unet"] = "unet"
     encoder: Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2"] = "resnet18"

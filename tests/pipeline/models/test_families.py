@@ -140,3 +140,27 @@ def test_the_inference_form_of_a_convolutional_network_has_no_batch_norm(family:
     inference = model.for_inference(network)
     assert any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in inference.modules())
+
+
+@pytest.mark.parametrize(
+    ("keys", "label", "description"),
+    [
+        (
+            {"family": "resnet", "depth": 18, "stem": "cifar"},
+            "ResNet-18 (CIFAR stem)",
+            "ResNet-18 (CIFAR stem)",
+        ),
+        ({"family": "vit", "dim": 256, "depth": 6, "patch": 4}, "ViT-256/6x4 patch 4", "ViT-256/6x4 patch 4"),
+        ({"family": "cct", "mlp_ratio": 2.0}, "CCT-128/4x4", "CCT-128/4x4 mlp_ratio 2.0"),
+        (
+            {"family": "timm", "name": "resnet10t", "pretrained": True},
+            "resnet10t",
+            "resnet10t pretrained True",
+        ),
+    ],
+)
+def test_a_description_tells_the_keys_that_the_label_leaves_out(
+    keys: dict[str, Any], label: str, description: str
+) -> None:
+    model = parse_model(keys)
+    assert (model.label, model.description) == (label, description)
