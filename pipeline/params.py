@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from pipeline.core.errors import UserError, did_you_mean
 from pipeline.core.paths import repository_root
+from pipeline.core.yaml_file import read_yaml
 from pipeline.models import ModelParams
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -249,11 +248,9 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         UserError: the file is missing, is not YAML, or a value is not allowed.
     """
     try:
-        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run from the repository's top folder") from None
-    except YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
     return parse_params(values, str(path))
 
 

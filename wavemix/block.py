@@ -1,22 +1,29 @@
 """The WaveMix-Lite block (section 3.2) and the authors' full WaveMix block, a pyramid over the levels."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import (
+    CheckpointPolicy,
+    checkpoint,
+    create_selective_checkpoint_contexts,
+    noop_context_fn,
+)
 
 from wavemix.config import ModelConfig
-from wavemix.wavelet import Analysis, band_kernels, idwt, synthesis_filters, wavelet_filters
+from wavemix.expansion import make_expansion
+from wavemix.wavelet import Analysis, wavelet_filters
 
 DROPPED = -1e4
 """Added to a hidden value to drop it: GELU and its derivative are exactly 0 there, and fp16 holds it."""
 
 
 class Block(nn.Module):
-    """Mixes the pixels of (B, dim, H, W) at lower resolution and adds the result to its input.
+    """Mix the pixels of (B, dim, H, W) at lower resolution and add the result to the input.
 
     Reduction to dim / 4 channels; wavelet transform; from the deepest level that has one to the finest, an
     MLP of two 1x1 convolutions and an expansion to twice the resolution or more; the input added. In
@@ -48,18 +55,24 @@ class Block(nn.Module):
         else:
             (feedforward,) = self._feedforwards()
             mixed = feedforward.norm(self._recomputed(self._mix, x, feedforward))
-        return mixed.add_(x)  # in place: nothing keeps the norm's output, and fresh memory is dear on a CPU
+        return mixed.add_(
+            x
+        )  # in place: nothing keeps the norm's output, and new memory is expensive on a CPU
 
     def _feedforwards(self) -> "list[FeedForward]":
         return cast("list[FeedForward]", list(self.feedforwards.values()))
 
     def _recomputed(self, function: Callable[..., Tensor], *inputs: Any) -> Tensor:
-        """Runs the part before the batch norm; in lean training, which keeps only what goes in and comes
-        out, again in the backward pass, up to the expansion: its output is not needed a second time.
+        """Run the part before the batch norm.
+
+        In lean training only its input and output are kept; the backward pass runs it again, up to but without
+        the expansion.
         """
-        if self.lean and self.training and torch.is_grad_enabled():
-            return checkpoint(function, *inputs, use_reentrant=False)
-        return function(*inputs)
+        if not (self.lean and self.training and torch.is_grad_enabled()):
+            return function(*inputs)
+        # Eager, recomputation stops by itself once it has what the expansion's gradient needs.
+        contexts = _keep_expansions if torch.compiler.is_compiling() else noop_context_fn
+        return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
 
     def _mix(self, x: Tensor, feedforward: "FeedForward") -> Tensor:
         """(B, dim, H, W) -> the same shape."""
@@ -76,7 +89,7 @@ class Block(nn.Module):
         return cast(Tensor, feedforward(x, size))
 
     def _pyramid(self, x: Tensor) -> Tensor:
-        """From the deepest level up, each level's bands joined with what comes up from below it."""
+        """Work up from the deepest level, joining each level's sub-bands with the maps from below it."""
         approximations = [self.reduction(x)]
         for _ in range(self.levels - 1):
             approximations.append(self.analysis.approximate(approximations[-1]))
@@ -90,11 +103,21 @@ class Block(nn.Module):
         return cast(Tensor, deeper)
 
 
+def _policy(_context: object, operator: object, *inputs: Any, **_keywords: Any) -> CheckpointPolicy:
+    """Keep the results of transposed convolutions (two thirds of the work), recompute all else."""
+    if operator == torch.ops.aten.convolution.default and inputs[6]:
+        return CheckpointPolicy.MUST_SAVE
+    return CheckpointPolicy.PREFER_RECOMPUTE
+
+
+_keep_expansions = functools.partial(create_selective_checkpoint_contexts, _policy)
+
+
 class FeedForward(nn.Module):
     """An MLP of two 1x1 convolutions (GELU and dropout between), the expansion; and the batch norm after it.
 
     Args:
-        config: the network's.
+        config: of the network.
         inputs: channels of the sub-bands, with those that come up from a deeper level.
         outputs: channels after the expansion.
         scale: how many times the expansion enlarges each side.
@@ -119,11 +142,11 @@ class FeedForward(nn.Module):
     def forward(
         self, x: Tensor, size: torch.Size, analysis: Analysis | None = None, deeper: Tensor | None = None
     ) -> Tensor:
-        """Everything but the batch norm.
+        """Run everything but the batch norm.
 
         Args:
-            x: (B, C, H, W): approximations of the level above, or what the mixer made.
-            size: (H', W') of the result, cropped to it where the wavelet's padding made the maps larger.
+            x: (B, C, H, W): approximations of the level above, or the mixer's output.
+            size: (H', W') of the result, cropped to it if the wavelet's padding made the maps larger.
             analysis: the wavelet, one level of which comes first.
             deeper: (B, dim / 2, h, w), joined to the level's sub-bands.
 
@@ -148,58 +171,19 @@ class FeedForward(nn.Module):
             return cast(Tensor, self.narrow(F.gelu(x)))
         # Inverted dropout without a mask to keep: the dropped values are pushed to where GELU and its
         # derivative vanish, and the kept are scaled through the weight that follows.
-        x = F.gelu(x.add_(random_mask(x, self.dropout), alpha=DROPPED))
+        mask = random_mask(x, self.dropout)
+        # A compiled checkpoint (`Block._recomputed`) allows no operation in place; the compiler fuses it anyway.
+        in_place = not torch.compiler.is_compiling()
+        x = x.add_(mask, alpha=DROPPED) if in_place else x.add(mask, alpha=DROPPED)
+        x = F.gelu(x)
         return F.conv2d(x, self.narrow.weight / (1 - self.dropout), self.narrow.bias)
 
 
 def random_mask(x: Tensor, probability: float) -> Tensor:
-    """Bool of `x`'s shape and layout, True with `probability`, which is taken in steps of 1 / 65536."""
+    """Return a bool mask of `x`'s shape and layout, True with `probability` in steps of 1 / 65536."""
     if torch.compiler.is_compiling():
         return torch.rand_like(x, dtype=torch.float32) < probability  # made where it is used, in one kernel
     # The CPU draws random numbers on one thread, 64 bits at a time: enough for four values.
     words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device).random_(-(2**63), 2**63 - 1)
     mask = words.view(torch.int16)[: x.numel()] < round(probability * 65536) - 32768
     return mask.as_strided(x.shape, x.stride())
-
-
-def make_expansion(config: ModelConfig, outputs: int, scale: int) -> nn.Module:
-    """What enlarges (B, ff, h, w) to (B, outputs, scale h, scale w)."""
-    if config.expansion == "deconvolution":
-        return nn.ConvTranspose2d(config.feedforward, outputs, scale + 2, stride=scale, padding=1)
-    if config.expansion == "idwt":
-        return Synthesis(config.wavelet, config.dim, scale)
-    return Interpolation(config.expansion, scale)
-
-
-class Interpolation(nn.Module):
-    """Bilinear or bicubic enlargement in the input's dtype (autocast would turn it to fp32 on the CPU)."""
-
-    def __init__(self, mode: str, scale: int) -> None:
-        super().__init__()
-        self.mode = mode
-        self.scale = scale
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C, scale h, scale w)."""
-        with torch.autocast(x.device.type, enabled=False):
-            return F.interpolate(x, scale_factor=self.scale, mode=self.mode, align_corners=False)
-
-
-class Synthesis(nn.Module):
-    """The inverse transform: of `dim` channels as approximations, or of 4 dim as all four sub-bands."""
-
-    def __init__(self, wavelet: str, dim: int, scale: int) -> None:
-        super().__init__()
-        kernels = band_kernels(synthesis_filters(wavelet)).to(torch.get_default_dtype())
-        self.register_buffer("kernels", kernels, persistent=False)
-        self.dim = dim
-        self.levels = scale.bit_length() - 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, dim or 4 dim, h, w) -> (B, dim, about scale h, about scale w)."""
-        kernels = cast(Tensor, self.kernels)
-        bands = x.reshape(x.shape[0], self.dim, -1, *x.shape[2:])
-        for _ in range(self.levels):
-            x = idwt(bands, kernels[: bands.shape[2]])
-            bands = x.unsqueeze(2)
-        return x

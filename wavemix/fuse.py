@@ -10,7 +10,8 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from wavemix.block import Block, FeedForward, Interpolation
+from wavemix.block import Block, FeedForward
+from wavemix.expansion import Interpolation
 from wavemix.heads import SegmentationHead
 from wavemix.stem import StridedStem
 from wavemix.wavelet import Analysis, fold

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wavemix import switches
 from wavemix.config import ModelConfig
 
 
@@ -48,7 +49,7 @@ class StridedStem(nn.Sequential):
         """(B, in_channels, H, W) -> (B, dim, ceil(H / s^2), ceil(W / s^2))."""
         plain, pitch = self._plain, self.step**2
         rows, columns = (-(-side // pitch) for side in images.shape[-2:])
-        if not self.merge or min(rows, columns) < 4:
+        if not self.merge or switches.current().plain_stem or min(rows, columns) < 4:
             return plain(images)
         weight, bias = self.compose()
         x = F.conv2d(images, weight, bias, stride=pitch, padding=self.step + 1)

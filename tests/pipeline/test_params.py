@@ -99,6 +99,30 @@ def test_no_file_and_no_yaml_are_said(tmp_path: Path) -> None:
         load_params(tmp_path / "params.yaml")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: café\n".encode("latin-1"), "not UTF-8 .* save it as UTF-8"),
+        ("a: 1\n".encode("utf-16"), "not UTF-8"),
+        ("a: 1\n".encode("utf-16-le"), "not valid YAML"),
+        (
+            b"train: {pretrained: 2024-05-01}\n",
+            "train.pretrained: got 2024-05-01, which YAML reads as date; put it in",
+        ),
+        (b"datasets: [{options: {when: 2024-05-01T10:00:00Z}}]\n", "datasets.0.options.when: got 2024"),
+        (b"train: {2024-05-01: 1}\n", "train: got 2024-05-01"),
+        (b"model: !!binary aGk=\n", "model: got b'hi'"),
+        (b"a: &a [*a]\n", "not valid YAML"),
+        (b"[" * 5000, "not valid YAML"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_in_words(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        load_params(path)
+
+
 def test_a_size_that_is_not_prepared_is_refused() -> None:
     params = parse_params(changed("train/size", [16, 16]))
     with pytest.raises(UserError, match=r"train\.size: got \[16, 16\], allowed: \[8, 8\]; or add it"):

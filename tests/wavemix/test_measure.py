@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.wavemix.graphs import backward_graph, convolutions, kept_bytes
 from wavemix import create_model
 from wavemix.measure import count_macs, count_parameters, saved_bytes
 
@@ -25,6 +26,33 @@ def test_lean_gradients_are_the_same() -> None:
         gradients.append([parameter.grad for parameter in model.parameters()])
     for default, lean in zip(*gradients, strict=True):
         torch.testing.assert_close(default, lean)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_lean_compiled_gradients_are_the_same(dropout: float) -> None:
+    images, gradients = torch.randn(4, 3, 16, 16), []
+    for memory in ("default", "lean"):
+        torch.manual_seed(3)
+        torch._dynamo.reset()
+        model = create_model("16/2", task="classification", num_classes=5, memory=memory, dropout=dropout)
+        compiled = torch.compile(model.train(), fullgraph=True, backend="aot_eager_decomp_partition")
+        torch.manual_seed(4)
+        compiled(images).square().sum().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    for default, lean in zip(*gradients, strict=True):
+        torch.testing.assert_close(default, lean)
+
+
+def test_lean_compiled_recomputes_no_transposed_convolution() -> None:
+    depth, batch, dim, side = 2, 3, 16, 16
+    model = create_model(f"{dim}/{depth}", task="classification", num_classes=5, memory="lean").train()
+    graph = backward_graph(model, torch.randn(batch, 3, side, side))
+    assert convolutions(graph) == [False] * (3 * depth)  # reduction, wavelet and first 1x1, second 1x1
+    maps = dim * side**2 * 4
+    stem = (3 + dim // 2) * side**2 * 4
+    assert (
+        kept_bytes(graph, batch) <= stem + (2 * depth + 1) * maps
+    )  # each block's input and expansion; the result
 
 
 def test_counts_by_hand() -> None:

@@ -149,7 +149,7 @@ def class_index(names: list[str]) -> dict[str, int]:
         UserError: a name that is not UTF-8.
     """
     for name in names:
-        if printable(name) != name:
+        if not name.isascii() and name != name.encode(errors="replace").decode():
             raise UserError(f"class {printable(name)!r}: its name is not UTF-8; rename that folder")
     return {name: i for i, name in enumerate(sorted({normal_name(name) for name in names}))}
 
