@@ -13,7 +13,7 @@ def main() -> None:
     trained, measured = evaluate(load_params(), checkpoint, Path("reports"))
     result_cache.forget(checkpoint)  # DVC evaluates what it has recorded
     name = trained.metric.removeprefix("val/")
-    print(f"{name} on {measured.samples:,} {measured.split} images: {measured.figures[name]:.4f}")
+    print(f"{name} on {measured.samples:,} {measured.split} images: {measured.values[name]:.4f}")
 
 
 if __name__ == "__main__":

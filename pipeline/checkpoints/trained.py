@@ -40,6 +40,8 @@ class Trained(BaseModel):
     metric: str
     value: float
     run_id: str | None
+    decision: dict[str, list[float]] = {}
+    """What the task's decision needs besides the logits (`Task.decide`)."""
 
 
 def describe(
@@ -51,6 +53,7 @@ def describe(
     metric: str,
     value: float,
     run_id: str | None,
+    decision: dict[str, list[float]] | None = None,
 ) -> Trained:
     """The description of a network trained on the shards of ``manifest``."""
     return Trained(
@@ -61,6 +64,7 @@ def describe(
         metric=metric,
         value=value,
         run_id=run_id,
+        decision=decision or {},
         **manifest.model_dump(
             include={
                 "task",

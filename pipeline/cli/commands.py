@@ -33,6 +33,7 @@ def predict(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from pipeline.core.device import choose_device
+    from pipeline.data.shards.targets import TARGETS
     from pipeline.inference.files import Answer, as_record, find_images, predict_files
     from pipeline.inference.predictor import Predictor
 
@@ -42,7 +43,7 @@ def predict(options: argparse.Namespace) -> None:
     predictor = Predictor.load(_network_folder(options), choose_device(options.device))
 
     def written(answer: Answer) -> dict[str, Any]:
-        record = as_record(answer)
+        record = as_record(answer, predictor.task)
         if answer.image is not None and answer.prediction is not None and answer.prediction.mask is not None:
             files = {
                 "mask": predictor.mask_png(answer.prediction.mask),
@@ -54,7 +55,7 @@ def predict(options: argparse.Namespace) -> None:
                 record[kind] = str(path)
         return record
 
-    if predictor.trained.task == "segmentation":
+    if TARGETS[predictor.trained.task].spatial:
         options.out.mkdir(parents=True, exist_ok=True)
     failed = 0
     bar = tqdm(total=len(paths), unit="img", disable=len(paths) <= options.batch_size)
@@ -130,7 +131,8 @@ def export(options: argparse.Namespace) -> None:
 
 
 def paper_list(options: argparse.Namespace) -> None:
-    from pipeline.paper.rows import FIGURES, figure, tables
+    from pipeline.paper.rows import figure, tables
+    from pipeline.tasks.metrics import METRIC_LABELS
     from wavemix import paper_rows
 
     rows = paper_rows().values()
@@ -139,7 +141,7 @@ def paper_list(options: argparse.Namespace) -> None:
             metric, value = figure(row)
             print(
                 f"{row.name:<42} table {tables(row):<6} {row.parameters:>12,} parameters"
-                f"  {FIGURES[metric]} {value:5.2f}"
+                f"  {METRIC_LABELS[metric]} {value:5.2f}"
             )
 
 

@@ -1,4 +1,4 @@
-"""What a trained network is worth on images it has not seen, in figures and in pictures."""
+"""Measure a trained network on images it has not seen: metrics, tables and plots."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from pipeline.data.loading.batch import Batch
 from pipeline.data.loading.evaluation import evaluation_batches
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import Manifest, read_manifest
-from pipeline.evaluate.examples import examples_of
-from pipeline.evaluate.full_resolution import FullResolution
 from pipeline.evaluate.log import log
+from pipeline.evaluate.metrics import METRICS
+from pipeline.evaluate.metrics.base import Measurement, ReportedMetric
 from pipeline.evaluate.outputs import write
 from pipeline.evaluate.plots import draw
 from pipeline.evaluate.result import SplitResult
 from pipeline.models.inputs import place
 from pipeline.params import Params
 from pipeline.tasks import task_of
+from pipeline.tasks.metrics import Reduce
 from pipeline.tasks.score import measure
 
 
@@ -38,9 +39,9 @@ def evaluate(params: Params, checkpoint: Path, out: Path) -> tuple[Trained, Spli
 
     Writes to ``out``: ``metrics.json``, ``per_class.csv``, ``confusion.csv`` and pictures under ``evaluate/``,
     all but the first of the test split, else val; logs the same to the run that trained the network. Under
-    torchrun the samples are shared out; the figures are the same.
+    torchrun the samples are shared out; the values are the same.
 
-    Returns the network's description and that split's figures.
+    Returns the network's description and that split's result.
 
     Raises:
         UserError: no checkpoint, or one of another task, size or set of classes than the data.
@@ -103,21 +104,20 @@ def _measure(
     accelerator: Accelerator,
 ) -> SplitResult:
     samples, ranks = manifest.split(split).samples, accelerator.num_processes
-    examples = examples_of(manifest, samples)
+    task = task_of(manifest)
+    examples = task.examples(manifest, samples)
     batch_size = params.train.batch_size if isinstance(params.train.batch_size, int) else 64
     batches = evaluation_batches(folder, manifest, split, batch_size, accelerator.process_index, ranks)
-    original = FullResolution.of(
-        params, manifest, split, accelerator.device, accelerator.process_index, ranks
-    )
     sum_over_ranks = partial(accelerator.reduce, reduction="sum")
-    have = torch.tensor(original is not None, dtype=torch.int64, device=accelerator.device)
-    if int(sum_over_ranks(have)) < ranks:  # raw files on some hosts only are of no use
-        original = None
+    reported = _open_metrics(
+        Measurement(params, manifest, split, accelerator.device, accelerator.process_index, ranks),
+        sum_over_ranks,
+    )
 
-    def look(batch: Batch, logits: Tensor) -> None:
+    def on_batch(batch: Batch, logits: Tensor) -> None:
         examples(batch, logits)
-        if original is not None:
-            original(logits)
+        for metric in reported:
+            metric.on_batch(batch, logits)
 
     started = time.monotonic()
     with accelerator.autocast():
@@ -125,20 +125,30 @@ def _measure(
             forward,
             _progress(batches, split, -(-samples // ranks), accelerator.is_main_process),
             manifest,
-            task_of(manifest).loss(params.train),
+            task.loss(params.train),
             accelerator.device,
             sum_over_ranks,
-            look,
+            on_batch,
         )
-    if original is not None:
-        original.reduce(sum_over_ranks)
-        for reason in original.left_out:
-            print(f"left out of the mIoU at the labels' own size: {reason}")
+    for metric in reported:
+        metric.reduce(sum_over_ranks)
+        print(*metric.notes(), sep="\n", end="\n" if metric.notes() else "")
     if ranks > 1:
         examples.merge(gather_object([examples]))
     return SplitResult(
-        split, metrics, loss.compute(), samples, time.monotonic() - started, examples, original
+        split, metrics, loss.compute(), samples, time.monotonic() - started, examples, reported
     )
+
+
+def _open_metrics(measurement: Measurement, sum_over_ranks: Reduce) -> list[ReportedMetric]:
+    """Return the reported metrics that every rank can count: raw files on some hosts only are of no use."""
+    found = []
+    for open_metric in METRICS:
+        metric = open_metric(measurement)
+        have = torch.tensor(metric is not None, dtype=torch.int64, device=measurement.device)
+        if int(sum_over_ranks(have)) == measurement.world_size and metric is not None:
+            found.append(metric)
+    return found
 
 
 def _progress(batches: Iterable[Any], split: str, samples: int, shown: bool) -> Iterable[Any]:

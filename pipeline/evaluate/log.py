@@ -11,9 +11,10 @@ from typing import Any
 from pipeline.checkpoints.trained import Trained
 from pipeline.core.paths import work_folder
 from pipeline.evaluate.result import SplitResult
-from pipeline.paper.rows import FIGURES
 from pipeline.params import Params
 from pipeline.plotting.masks import encode_png
+from pipeline.tasks import TASKS
+from pipeline.tasks.metrics import METRIC_LABELS
 from pipeline.tracking import names, run, ui_view
 from pipeline.tracking.registry import log_model
 from pipeline.tracking.ui_view import save_view
@@ -38,14 +39,14 @@ def log(
         # val is also a curve of the training: its value for the network that was kept goes under a name of its own
         f"{'best_val' if split == 'val' else split}/{name}": value
         for split, part in measured.items()
-        for name, value in part.figures.items()
+        for name, value in part.values.items()
         if math.isfinite(value)
     }
     logged["evaluate/images_per_second"] = chosen.samples / max(chosen.seconds, 1e-9)
-    figure = "iou" if trained.task == "segmentation" else "recall"
+    column = TASKS[trained.task].class_metric
     if len(trained.class_names) <= PER_CLASS_METRICS:
         rows = zip(trained.class_names, chosen.metrics.per_class(), strict=True)
-        per_class = {f"class_{figure}/{_metric_name(name)}": getattr(row, figure) for name, row in rows}
+        per_class = {f"class_{column}/{_metric_name(name)}": getattr(row, column) for name, row in rows}
         logged |= {name: value for name, value in per_class.items() if math.isfinite(value)}
     tracker.log_metrics(logged)
     tracker.submit("description", partial(_describe, trained=trained, measured=measured))
@@ -79,7 +80,7 @@ def _note(trained: Trained, measured: Mapping[str, SplitResult], runs: str) -> s
     height, width = trained.size
     name = trained.metric.removeprefix("val/")
     reached = ", ".join(
-        f"**{100 * part.figures[name]:.2f} %** {FIGURES[name]} on {part.samples:,} {split} images"
+        f"**{100 * part.values[name]:.2f} %** {METRIC_LABELS[name]} on {part.samples:,} {split} images"
         for split, part in reversed(list(measured.items()))
     )
     artifacts = f"{runs}/{trained.run_id}/artifacts"

@@ -28,16 +28,16 @@ def write(
     for name, figure in drawn.items():
         style.save(figure, out / "evaluate" / f"{name}.png")
     values: dict[str, Any] = {
-        split: {key: round(value, 6) for key, value in part.figures.items() if math.isfinite(value)}
+        split: {key: round(value, 6) for key, value in part.values.items() if math.isfinite(value)}
         for split, part in measured.items()
     }
     values |= {"parameters": trained.parameters, "best_epoch": trained.epoch}
     (out / "metrics.json").write_text(json.dumps(values, indent=2) + "\n")
-    header = ["class", "actual", "predicted", "recall", "precision", "iou"]
-    rows = zip(class_names, chosen.metrics.per_class(), strict=True)
-    _write_csv(out / "per_class.csv", header, ([name, *map(_cell, row)] for name, row in rows))
+    classes = chosen.metrics.per_class()
+    rows = ([name, *map(_cell, row)] for name, row in zip(class_names, classes, strict=True))
+    _write_csv(out / "per_class.csv", ["class", *classes[0]._fields], rows)
     confusion = chosen.metrics.confusion
-    shares = confusion / confusion.sum(1, keepdim=True).clamp(min=1)
+    shares = confusion / chosen.metrics.totals[:, None].clamp(min=1)
     cells = (
         [class_names[i], class_names[j], int(confusion[i, j]), f"{float(shares[i, j]):.6f}"]
         for i, j in confusion.nonzero().tolist()
@@ -54,7 +54,7 @@ def _write_csv(path: Path, header: list[str], rows: Iterable[Iterable[Any]]) -> 
 
 
 def _cell(value: float) -> str:
-    """A count in full, a figure to six places, NaN as nothing."""
+    """Return a count in full, a value to six places, NaN as nothing."""
     if isinstance(value, int):
         return str(value)
     return "" if math.isnan(value) else f"{value:.6f}"

@@ -88,14 +88,16 @@ def explain(predictor: Predictor, data: bytes, beside: Predictor | None = None) 
         maps[f"{name}, the other" if name in maps else name] = maps_of(beside, beside.open(data))
     drawn = {"blocks": draw_maps(opened.resized, maps)}
     if TARGETS[trained.task].spatial:
-        return drawn
+        return drawn  # no class of the whole image
     (prediction,) = predictor.predict([opened])
     name, value = prediction.classes[0]
     index = trained.class_names.index(name)
 
     def probability(images: Tensor) -> Tensor:
         logits: Tensor = predictor.network(normalise(images, trained.mean, trained.std))
-        return logits.float().softmax(1)[:, index]
+        found = predictor.task.probability(logits, index)
+        assert found is not None
+        return found
 
     fill = (torch.tensor(trained.mean) * 255).round().to(torch.uint8).to(predictor.device)
     window = max(2, -(-2 * max(trained.size) // WINDOWS))

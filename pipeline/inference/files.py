@@ -12,7 +12,8 @@ from typing import Any
 
 from pipeline.core.errors import UserError
 from pipeline.data.imaging.decode import CorruptImageError
-from pipeline.inference.predictor import Opened, Prediction, Predictor
+from pipeline.inference.predictor import Opened, Predictor
+from pipeline.tasks.base import Prediction, Task
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 """What counts as an image in a folder; a file that is named is always tried."""
@@ -75,15 +76,8 @@ def find_images(named: Iterable[str]) -> list[Path]:
     return found
 
 
-def as_record(answer: Answer) -> dict[str, Any]:
-    """An answer as JSON-able values, without pictures."""
+def as_record(answer: Answer, task: Task) -> dict[str, Any]:
+    """Return an answer as JSON-able values, without pictures."""
     if answer.prediction is None:
         return {"image": str(answer.path), "error": answer.error}
-    key = "classes" if answer.prediction.mask is None else "shares"
-    return {
-        "image": str(answer.path),
-        key: [
-            {"class": name, "probability" if key == "classes" else "share": round(value, 6)}
-            for name, value in answer.prediction.classes
-        ],
-    }
+    return {"image": str(answer.path), **task.record(answer.prediction)}

@@ -10,30 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch import Tensor
 
 from pipeline.checkpoints.trained import Loaded, load_trained
 from pipeline.data.imaging.resize import Resizer
-from pipeline.data.shards.targets import IGNORE
 from pipeline.models.inputs import normalise
 from pipeline.plotting.masks import default_palette, encode_png, overlay, pillow_png
-from pipeline.tasks.segmentation import full_size_mask
-
-TOP = 5
-"""Classes named for an image."""
-
-
-ANSWER_COLUMNS = {
-    "classification": {
-        "label": "string",
-        "probability": "double",
-        "classes": "names",
-        "probabilities": "values",
-    },
-    "segmentation": {"mask": "string", "classes": "names", "shares": "values"},
-}
-"""What a served network answers per image: text, a number, a list of names, a list of numbers."""
-
+from pipeline.tasks import TASKS
+from pipeline.tasks.base import Prediction
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -50,17 +33,6 @@ class Opened:
     """uint8 (h, w, C) at the network's size."""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What the network says of one image: classes and probabilities, the likeliest first; or a mask.
-
-    ``mask`` is uint8 (H, W) in train ids at the image's own size, 255 where the network did not look.
-    """
-
-    classes: list[tuple[str, float]]
-    mask: Pixels | None = None
-
-
 class Predictor:
     """A trained network with all it needs to take raw images.
 
@@ -73,6 +45,7 @@ class Predictor:
         self.network = loaded.for_inference().to(device)
         self.model, self.trained, self.device = loaded.model, loaded.trained, device
         trained = loaded.trained
+        self.task = TASKS[trained.task]
         self.resizer = Resizer(1 if trained.channels == 1 else 3, trained.filter, trained.geometry)
         self.palette = trained.palette or default_palette(len(trained.class_names))
 
@@ -96,24 +69,10 @@ class Predictor:
 
     @torch.inference_mode()
     def predict(self, images: list[Opened]) -> list[Prediction]:
-        """One prediction per image."""
+        """Return one prediction per image."""
         stacked = torch.from_numpy(np.stack([image.resized for image in images])).to(self.device)
         logits = self.network(normalise(stacked, self.trained.mean, self.trained.std)).float()
-        names = self.trained.class_names
-        if self.trained.task == "classification":
-            values, places = logits.softmax(1).topk(min(TOP, len(names)), dim=1)
-            rows = zip(values.tolist(), places.tolist(), strict=True)
-            return [Prediction([(names[i], value) for value, i in zip(*row, strict=True)]) for row in rows]
-        return [self._mask(own, image.size) for own, image in zip(logits, images, strict=True)]
-
-    def _mask(self, logits: Tensor, size: tuple[int, int]) -> Prediction:
-        """Logits (outputs, h, w) as a mask of ``size``, and the share of each class in it."""
-        classes = logits[: len(self.trained.class_names)]
-        mask = full_size_mask(classes, size, self.trained.geometry).cpu().numpy()
-        counts = np.bincount(mask[mask != IGNORE], minlength=len(self.trained.class_names))
-        order = np.argsort(-counts, kind="stable")
-        shares = [(self.trained.class_names[i], float(counts[i] / counts.sum())) for i in order if counts[i]]
-        return Prediction(shares, mask)
+        return self.task.decide(logits, [image.size for image in images], self.trained)
 
     def mask_png(self, mask: Pixels) -> bytes:
         """``mask`` as a PNG of train ids that shows in the data set's colours."""

@@ -16,7 +16,8 @@ from mlflow.pyfunc import PythonModel
 from pipeline.core.device import choose_device
 from pipeline.data.imaging.decode import CorruptImageError
 from pipeline.inference.base64_text import decode_base64, encode_base64
-from pipeline.inference.predictor import ANSWER_COLUMNS, Prediction, Predictor
+from pipeline.inference.predictor import Predictor
+from pipeline.tasks.base import Prediction
 
 BATCH = 64
 
@@ -48,15 +49,14 @@ class ImageModel(PythonModel):  # type: ignore[misc]
             predictions = self.predictor.predict([opened[place] for place in part])
             for place, prediction in zip(part, predictions, strict=True):
                 rows[place] = self._row(prediction)
-        columns = [*ANSWER_COLUMNS[self.predictor.trained.task], "error"]
+        columns = [*self.predictor.task.answer_columns, "error"]
         return pd.DataFrame(rows, columns=columns).astype(object).where(lambda table: table.notna(), None)
 
     def _row(self, prediction: Prediction) -> dict[str, Any]:
-        names, values = [name for name, _ in prediction.classes], [value for _, value in prediction.classes]
-        if prediction.mask is None:
-            return {"label": names[0], "probability": values[0], "classes": names, "probabilities": values}
-        mask = encode_base64(self.predictor.mask_png(prediction.mask))
-        return {"mask": mask, "classes": names, "shares": values}
+        row = self.predictor.task.answer(prediction)
+        if prediction.mask is not None:
+            row["mask"] = encode_base64(self.predictor.mask_png(prediction.mask))
+        return row
 
 
 set_model(ImageModel())

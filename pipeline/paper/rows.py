@@ -8,13 +8,14 @@ from pipeline.core.errors import UserError, did_you_mean
 from pipeline.models import find_family
 from wavemix import PaperRow, paper_rows
 
-FIGURES = {"top1": "top-1", "miou": "mIoU"}
+METRICS = ("top1", "miou")
+"""Metrics that the paper reports, by their names here."""
 
 
 def figure(row: PaperRow) -> tuple[str, float]:
     """``top1`` or ``miou`` and its value, in percent, in the first table that has one."""
     for reported in row.reported:
-        for name in FIGURES:
+        for name in METRICS:
             if reported.get(name) is not None:
                 return name, float(reported[name])
     raise ValueError(f"paper.yaml: {row.name}: no table reports top1 or miou")

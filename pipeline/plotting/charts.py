@@ -31,14 +31,17 @@ Curve = Sequence[tuple[float, float]]
 
 
 @styled
-def confusion_matrix(confusion: npt.NDArray[np.int64], class_names: Sequence[str]) -> Figure:
+def confusion_matrix(
+    confusion: npt.NDArray[np.int64], totals: npt.NDArray[np.int64], class_names: Sequence[str]
+) -> Figure:
     """Share of each true class (row) that was taken for each class (column), in percent.
 
     Args:
         confusion: counts (classes, classes), row = truth.
+        totals: counts (classes,) in the truth.
     """
     count = len(class_names)
-    totals = confusion.sum(axis=1, keepdims=True)
+    totals = totals[:, None]
     shares = 100 * confusion / np.maximum(totals, 1)
     side = float(np.clip(0.42 * count + 2.2, 4.5, 11))
     figure, ((axes,),) = new_figure(side + 0.9, side)

@@ -37,6 +37,38 @@ class Scene:
     iou: float = float("nan")
 
 
+@dataclass(frozen=True)
+class TaggedImage:
+    """One image, the names of the classes predicted in it, and the true ones."""
+
+    image: Image
+    """uint8 (H, W, C), C = 1 or 3."""
+    predicted: tuple[str, ...]
+    target: tuple[str, ...]
+
+
+@styled
+def tagged(samples: Sequence[TaggedImage], title: str) -> Figure:
+    """Draw images with their predicted classes: missed ones after a minus, wrong ones after a plus."""
+    lines = [
+        [
+            shorten(name, 14) if name in sample.target else f"+ {shorten(name, 12)}"
+            for name in sample.predicted
+        ]
+        + [f"− {shorten(name, 12)}" for name in sample.target if name not in sample.predicted]
+        for sample in samples
+    ]
+    figure, axes = _image_grid(
+        [sample.image for sample in samples], title, 0.2 * max(map(len, lines), default=1)
+    )
+    for cell, sample, words in zip(axes, samples, lines, strict=False):
+        colour = BLUE if set(sample.predicted) == set(sample.target) else ORANGE
+        cell.set_title(
+            "\n".join(words) or "none", fontsize=7, color=colour, fontweight="normal", loc="center"
+        )
+    return figure
+
+
 @styled
 def guesses(samples: Sequence[Guess], class_names: Sequence[str], title: str) -> Figure:
     """Images with the predicted class; a blue frame and a tick when right, orange and a cross when wrong."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline.data.shards.manifest import Manifest
 from pipeline.models.inputs import normalise, place
 from pipeline.params import Params
-from pipeline.tasks import losses, task_of
+from pipeline.tasks import task_of
 from pipeline.tasks.network import build_network
 from wavemix.measure import saved_bytes
 
@@ -42,15 +42,17 @@ class Probe:
 
     def target(self, batch: int) -> Tensor:
         """Random classes: int64 (batch,), or (batch, H, W)."""
-        shape = (batch, *self.manifest.size) if self.manifest.target.spatial else (batch,)
-        return torch.randint(0, self.manifest.num_classes, shape, device=self.device)
+        manifest = self.manifest
+        empty = manifest.target.empty(batch, manifest.size, manifest.num_classes)
+        # 0 and 1 are classes, or the absence and presence of one, in every kind of target.
+        return torch.randint(0, min(2, manifest.num_classes), empty.shape, device=self.device)
 
     def step(self, images: Tensor, target: Tensor) -> None:
         """Forward, backward, and a step of the optimiser."""
         self.network.train()
         with self.autocast():
             logits = self.network(images)
-        mean = self.loss(logits, target) / losses.count(target)
+        mean = self.loss(logits, target) / self.task.count(target)
         mean.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from pipeline.core.markdown import table
 from pipeline.data.shards.manifest import Manifest, RawSize
 from pipeline.data.shards.reader import Decoded, read_shard
-from pipeline.plotting import charts, grids, masks
+from pipeline.plotting import charts
+from pipeline.tasks import task_of
 
 MOST_LEFT_OUT = 20
 """Files named on the page; the manifest names them all."""
@@ -71,14 +72,8 @@ def _range(size: RawSize | None) -> str:
 
 def _samples(folder: Path, manifest: Manifest) -> Figure:
     """Samples from all over the train split."""
-    segmentation = manifest.task == "segmentation"
-    pairs = list(_spread(folder, manifest, 8 if segmentation else 32))
-    if segmentation:
-        palette = manifest.palette or masks.default_palette(manifest.num_classes)
-        masked = [(image, mask) for image, mask in pairs if not isinstance(mask, int)]
-        return grids.masks(masked, manifest.class_names, palette)
-    labels = [manifest.class_names[target] for _, target in pairs if isinstance(target, int)]
-    return grids.labelled([image for image, _ in pairs], labels, "Samples of the train split")
+    task = task_of(manifest)
+    return task.draw_samples(list(_spread(folder, manifest, task.shown_samples)), manifest)
 
 
 def _spread(folder: Path, manifest: Manifest, count: int) -> Iterator[Decoded]:

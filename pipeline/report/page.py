@@ -9,7 +9,6 @@ from typing import Any
 from pipeline.core.markdown import escape, table
 from pipeline.core.paths import work_folder
 from pipeline.data.shards.layout import shards_folder
-from pipeline.paper.rows import FIGURES
 from pipeline.params import Params, Phase
 from pipeline.plotting import charts, style
 from pipeline.plotting.charts import Curve
@@ -18,6 +17,7 @@ from pipeline.report.experiment import Experiment, read_experiment
 from pipeline.report.html import to_html
 from pipeline.report.paper_section import beside_paper
 from pipeline.report.runs_section import all_runs, tradeoff_points
+from pipeline.tasks.metrics import METRIC_LABELS
 from pipeline.tracking import names, run
 
 
@@ -37,7 +37,9 @@ def make_report(params: Params, checkpoint: Path, reports: Path) -> Path:
     style.save(charts.curves(curve_panels(experiment.curves)), reports / "data" / "curves.png")
     groups = tradeoff_points(experiment.runs, experiment.params.data, experiment.metric)
     if groups:
-        style.save(charts.tradeoff(groups, FIGURES[experiment.metric]), reports / "data" / "tradeoff.png")
+        style.save(
+            charts.tradeoff(groups, METRIC_LABELS[experiment.metric]), reports / "data" / "tradeoff.png"
+        )
     markdown = write_markdown(experiment, reports)
     (reports / "report.md").write_text(markdown, encoding="utf-8")
     page = reports / "report.html"
@@ -59,11 +61,9 @@ def curve_panels(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Cur
 
 
 LABELS = {
-    **FIGURES,
-    "top5": "top-5",
+    **METRIC_LABELS,
     "miou_original": "mIoU at the labels' own size",
     "pixel_accuracy_original": "pixel accuracy at the labels' own size",
-    "ece": "expected calibration error",
     "peak_memory_gb": "peak memory, GB",
     "peak_gpu_memory_gb": "peak GPU memory, GB",
 }
@@ -114,7 +114,7 @@ def write_markdown(experiment: Experiment, reports: Path) -> str:
 
 def _headline(experiment: Experiment) -> str:
     values = experiment.metrics[experiment.split]
-    name = FIGURES[experiment.metric]
+    name = METRIC_LABELS[experiment.metric]
     samples = experiment.manifest.split(experiment.split).samples
     text = f"**{100 * values[experiment.metric]:.2f} % {name}** on {samples:,} {experiment.split} images, "
     text += f"with {experiment.trained.parameters:,} parameters.\n"

@@ -7,7 +7,8 @@ from typing import Any
 
 from pipeline.core.markdown import escape, table
 from pipeline.paper.compare import Comparison, compare, image_size
-from pipeline.paper.rows import FIGURES, figure, tables
+from pipeline.paper.rows import figure, tables
+from pipeline.tasks.metrics import METRIC_LABELS
 from pipeline.tracking.store import Run
 from wavemix import paper_rows
 
@@ -131,7 +132,7 @@ def _comparison(entry: Comparison) -> list[str]:
     return [
         tables(entry.row),
         entry.row.name,
-        FIGURES[name],
+        METRIC_LABELS[name],
         f"{value:.2f}",
         f"{entry.ours:.2f}",
         f"{entry.difference:+.2f}",

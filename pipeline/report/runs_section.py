@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.core.markdown import table
-from pipeline.paper.rows import FIGURES, figure
+from pipeline.paper.rows import figure
+from pipeline.tasks.metrics import METRIC_LABELS
 from pipeline.tracking.store import Run
 from wavemix import paper_rows
 
@@ -50,6 +51,6 @@ def all_runs(runs: Sequence[Run] | None, data: str, metric: str, this: str | Non
                 run.tags.get("git.commit", "")[:8],
             ]
         )
-    header = ["run", "started (UTC)", "status", FIGURES[metric], "parameters", "epochs", "commit"]
+    header = ["run", "started (UTC)", "status", METRIC_LABELS[metric], "parameters", "epochs", "commit"]
     more = f"\n… and {len(shown) - MOST_RUNS} more.\n" if len(shown) > MOST_RUNS else ""
     return table(header, rows) + more

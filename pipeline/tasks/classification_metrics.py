@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.tasks.metrics import Metrics, mean_of_defined, ratio
+from pipeline.tasks.metrics import ConfusionMetrics, mean_of_defined, ratio
 
 CALIBRATION_BINS = 15  # Guo et al., 2017, "On Calibration of Modern Neural Networks", section 2
 
@@ -15,7 +15,7 @@ CALIBRATION_BINS = 15  # Guo et al., 2017, "On Calibration of Modern Neural Netw
 CONFIDENCE_UNIT = 2**24  # confidences are summed in units of 2^-24, the precision of float32 below 1
 
 
-class Classification(Metrics):
+class ClassificationMetrics(ConfusionMetrics):
     """top-1, top-5 (of six classes or more), mean recall of the classes, expected calibration error.
 
     Equal logits go to the class that comes first, so a network that says the same of every class is right

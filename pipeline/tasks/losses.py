@@ -1,4 +1,4 @@
-"""Losses as sums over targets: the caller divides once, by their number over all processes (`count`)."""
+"""Losses as sums over targets: the caller divides once, by their number over all processes (`Task.count`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.data.shards.targets import IGNORE
 
 
 def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy of each image, summed (paper section 4.3).
+    """Return the cross-entropy of each image, summed (paper section 4.3).
 
     Args:
         logits: float (B, K).
@@ -21,7 +21,7 @@ def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) 
 
 
 def focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
-    """Focal loss of each pixel, summed (Lin et al. 2017; paper section 4.3).
+    """Return the focal loss of each pixel, summed (Lin et al. 2017; paper section 4.3).
 
     The factor (1 - p)^gamma belongs to each pixel; the authors' script applies it to the mean of a batch.
 
@@ -36,9 +36,24 @@ def focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
     return (weight * entropy).sum()
 
 
-def count(target: Tensor) -> Tensor:
-    """How many targets have a loss, a scalar: images (B,), or pixels (B, H, W) that are not 255 = ignored."""
-    if target.ndim == 1:
-        # `torch.tensor` would copy the number from the host, and wait for a GPU.
-        return torch.full((), len(target), device=target.device)
+def binary_cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Return the binary cross-entropy, averaged over the classes of each image and summed over the images.
+
+    Args:
+        logits: float (B, K).
+        target: 0 or 1, (B, K).
+        label_smoothing: in [0, 1); moves the targets towards 1/2.
+    """
+    smoothed = target.float() * (1 - label_smoothing) + label_smoothing / 2
+    return F.binary_cross_entropy_with_logits(logits.float(), smoothed, reduction="sum") / logits.shape[1]
+
+
+def count_images(target: Tensor) -> Tensor:
+    """Return the number of images, a scalar on the device of ``target``, (B, ...)."""
+    # `torch.tensor` would copy the number from the host, and wait for a GPU.
+    return torch.full((), len(target), device=target.device)
+
+
+def count_pixels(target: Tensor) -> Tensor:
+    """Return how many pixels of ``target``, train ids (B, H, W), are not 255 = ignored: a scalar on its device."""
     return (target != IGNORE).sum()

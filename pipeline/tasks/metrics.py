@@ -1,6 +1,6 @@
 """Metrics that count on the device, batch by batch, are reduced once over ranks and divided once at the end.
 
-All counts are integers, so the figures do not depend on the batch size, the order of the samples, or the
+All counts are integers, so the values do not depend on the batch size, the order of the samples, or the
 number of processes that share them.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ Reduce = Callable[[Tensor], Tensor]
 
 
 class ClassMetrics(NamedTuple):
-    """Figures of one class, from the confusion matrix; NaN where nothing defines one."""
+    """Values of one class, from the confusion matrix; NaN where nothing defines one."""
 
     actual: int
     """Samples or pixels of this class in the truth."""
@@ -31,19 +31,19 @@ class ClassMetrics(NamedTuple):
 
 
 class Metrics(ABC):
-    """A confusion matrix and what else a task counts, as one int64 vector on ``device``.
+    """Counts of a task, as one int64 vector on ``device``, and the values that they give.
 
-    The first ``num_classes**2`` counts are the confusion matrix, row = truth, column = prediction. Then come
-    the positions whose target is ignored, those whose target is no class at all, and the task's own counts.
+    Args:
+        num_classes: number of classes.
+        counts: number of counts.
     """
 
     names: tuple[str, ...]
     """The keys of `compute`, the most telling one first."""
 
-    def __init__(self, num_classes: int, device: torch.device | str = "cpu", extra: int = 0) -> None:
+    def __init__(self, num_classes: int, counts: int, device: torch.device | str = "cpu") -> None:
         self.num_classes = num_classes
-        self._cells = num_classes**2
-        self._counts = torch.zeros(self._cells + 2 + extra, dtype=torch.int64, device=device)
+        self._counts = torch.zeros(counts, dtype=torch.int64, device=device)
 
     @abstractmethod
     def update(self, logits: Tensor, target: Tensor) -> None:
@@ -51,15 +51,44 @@ class Metrics(ABC):
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
-        """Figures between 0 and 1 by name; NaN when nothing was counted."""
+        """Return values between 0 and 1 by name; NaN when nothing was counted."""
 
-    def counts(self) -> Tensor:
-        """All counts, int64 of one dimension."""
-        return self._counts
+    @abstractmethod
+    def per_class(self) -> Sequence[Any]:
+        """Return a named tuple of values for every class, in the order of the classes.
+
+        All have ``actual`` and ``predicted``, counts of samples or pixels.
+        """
+
+    @property
+    @abstractmethod
+    def confusion(self) -> Tensor:
+        """Samples or pixels of each class (row) that were taken for each class (column), int64 on the CPU."""
+
+    @property
+    @abstractmethod
+    def totals(self) -> Tensor:
+        """Samples or pixels of each class in the truth, int64 (classes,) on the CPU."""
+
+    def decision(self) -> dict[str, list[float]]:
+        """Return what a prediction needs to know besides the logits; it is kept with the network."""
+        return {}
 
     def reduce(self, sum_over_ranks: Reduce) -> None:
         """Add the counts of all ranks; call it once, on every rank, also on one that saw no batch."""
         self._counts = sum_over_ranks(self._counts)
+
+
+class ConfusionMetrics(Metrics):
+    """Metrics around a confusion matrix.
+
+    The first ``num_classes**2`` counts are the confusion matrix, row = truth, column = prediction. Then come
+    the positions whose target is ignored, those whose target is no class at all, and the task's own counts.
+    """
+
+    def __init__(self, num_classes: int, device: torch.device | str = "cpu", extra: int = 0) -> None:
+        self._cells = num_classes**2
+        super().__init__(num_classes, self._cells + 2 + extra, device)
 
     @property
     def confusion(self) -> Tensor:
@@ -73,8 +102,13 @@ class Metrics(ABC):
             raise ValueError(f"{outside} targets are not classes 0 to {self.num_classes - 1}")
         return self._counts[: self._cells].cpu().view(self.num_classes, self.num_classes)
 
+    @property
+    def totals(self) -> Tensor:
+        """Samples or pixels of each class in the truth, int64 (classes,) on the CPU."""
+        return self.confusion.sum(1)
+
     def per_class(self) -> list[ClassMetrics]:
-        """Figures of every class, in the order of the classes."""
+        """Return the values of every class, in the order of the classes."""
         confusion = self.confusion
         return [
             ClassMetrics(
@@ -123,7 +157,7 @@ class Mean:
         self._sums = sum_over_ranks(self._sums)
 
     def compute(self) -> float:
-        """The mean; NaN when nothing was added."""
+        """Return the mean; NaN when nothing was added."""
         total, weight = self._sums.tolist()
         return ratio(total, weight)
 
@@ -136,3 +170,13 @@ def mean_of_defined(values: Iterable[float]) -> float:
     """The mean of those that are not NaN."""
     defined = [value for value in values if not math.isnan(value)]
     return ratio(sum(defined), len(defined))
+
+
+METRIC_LABELS = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "miou": "mIoU",
+    "map": "mAP",
+    "ece": "expected calibration error",
+}
+"""What readers call the metrics whose names do not say it."""

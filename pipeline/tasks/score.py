@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.data.loading.batch import Batch
 from pipeline.data.shards.manifest import Manifest
 from pipeline.models.inputs import normalise
-from pipeline.tasks import losses, task_of
+from pipeline.tasks import task_of
 from pipeline.tasks.base import Loss
 from pipeline.tasks.metrics import Mean, Metrics, Reduce
 
@@ -25,17 +25,18 @@ def measure(
     sum_over_ranks: Reduce | None = None,
     on_batch: Callable[[Batch, Tensor], None] | None = None,
 ) -> tuple[Metrics, Mean]:
-    """The task's metrics and the mean loss over ``batches``, counted per batch and reduced over ranks once.
+    """Return the task's metrics and the mean loss over ``batches``, counted per batch and reduced over ranks once.
 
     ``forward`` takes what `normalise` gives and returns logits; the caller puts the network in evaluation mode.
     ``on_batch`` is shown every batch with its logits.
     """
-    metrics = task_of(manifest).metrics(manifest.num_classes, device)
+    task = task_of(manifest)
+    metrics = task.metrics(manifest.num_classes, device)
     mean_loss = Mean(device)
     for batch in batches:
         target = batch.target.to(device).long()
         logits = forward(normalise(batch.image.to(device), manifest.mean, manifest.std)).float()
-        count = losses.count(target)
+        count = task.count(target)
         mean_loss.update(loss(logits, target) / count.clamp(min=1), count)
         metrics.update(logits, target)
         if on_batch is not None:

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from pipeline.data.shards.targets import IGNORE
-from pipeline.tasks.metrics import Metrics, mean_of_defined, ratio
+from pipeline.tasks.metrics import ConfusionMetrics, mean_of_defined, ratio
 
 
-class Segmentation(Metrics):
+class SegmentationMetrics(ConfusionMetrics):
     """Mean IoU, pixel accuracy and mean recall of the classes, from one confusion matrix over the whole set.
 
     As in Cityscapes' own evaluation: ignored pixels count nowhere; a class that is neither in the truth nor

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.checkpoints.trained import DESCRIPTION, Trained
 from pipeline.core.errors import UserError, one_line
 from pipeline.inference.base64_text import encode_base64
-from pipeline.inference.predictor import ANSWER_COLUMNS
+from pipeline.tasks import TASKS
 from pipeline.tracking.store import client
 
 CHAMPION = "champion"
@@ -122,7 +122,7 @@ def _signature(trained: Trained) -> Any:
         "names": Array(DataType.string),
         "values": Array(DataType.double),
     }
-    columns = {**ANSWER_COLUMNS[trained.task], "error": "string"}
+    columns = {**TASKS[trained.task].answer_columns, "error": "string"}
     outputs = [ColSpec(types[kind], name, required=False) for name, kind in columns.items()]
     return ModelSignature(Schema([ColSpec(DataType.string, "image")]), Schema(outputs))
 

@@ -40,7 +40,7 @@ from pipeline.data.loading.prefetch import prefetch
 from pipeline.data.shards.manifest import Manifest
 from pipeline.models.inputs import normalise, place
 from pipeline.params import Params
-from pipeline.tasks import losses, task_of
+from pipeline.tasks import task_of
 from pipeline.tasks.network import build_network, network_spec
 from pipeline.tasks.score import measure
 from pipeline.tracking.run import Tracker
@@ -178,7 +178,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         image, target = batch.image, batch.target.long()
-        count = losses.count(target).float()
+        count = self.task.count(target).float()
         # Gradients are averaged over processes, so each rank's part of the mean is scaled up by their number.
         scale = self.world_size / self.accelerator.reduce(count, reduction="sum").clamp(min=1)
         total = torch.zeros((), device=self.device)
@@ -273,7 +273,7 @@ class Trainer:
         value = figures[self.task.metric]
         better = progress.judge(value, row["val/loss"])
         if better:
-            self._keep_best()
+            self._keep_best(metrics.decision())
         progress.curves.append({"epoch": progress.epoch + 1, "step": progress.step, **row})
         self.tracker.log_metrics({**row, "epoch": progress.epoch + 1}, progress.step)
         if self.rank == 0:
@@ -292,7 +292,7 @@ class Trainer:
         self.progress.seconds += now - self.counted_at
         self.counted_at = now
 
-    def _keep_best(self) -> None:
+    def _keep_best(self, decision: dict[str, list[float]]) -> None:
         if self.rank == 0:
             progress = self.progress
             assert progress.best is not None
@@ -304,6 +304,7 @@ class Trainer:
                 metric=f"val/{self.task.metric}",
                 value=progress.best,
                 run_id=self.tracker.run_id,
+                decision=decision,
             )
             spec = network_spec(self.params, self.manifest)
             save_trained(self.evaluated, self.params.model, spec, trained, self.best_folder)

@@ -27,6 +27,10 @@ def draw(task: str, count: int, seed: int) -> tuple[np.ndarray[Any, Any], np.nda
         for image, target in zip(images, targets, strict=True):
             image[..., target] += 100
         return images, targets
+    if task == "multilabel":
+        present = random.integers(0, 2, (count, 3)).astype(np.uint8)
+        images += 100 * present[:, None, None, :]
+        return images, present
     masks = np.zeros((count, *SIZE), dtype=np.uint8)
     for image, mask in zip(images, masks, strict=True):
         for half in (slice(0, 6), slice(6, 12)):
@@ -61,6 +65,8 @@ def write_shards(
                     sample |= {"npy": image} if encoding == "raw" else {"png": encode(image, "PNG")}
                     if task == "classification":
                         sample["cls"] = int(target)
+                    elif task == "multilabel":
+                        sample["classes"] = " ".join(map(str, np.flatnonzero(target))).encode()
                     else:
                         sample |= (
                             {"mask.npy": target} if encoding == "raw" else {"mask.png": encode(target, "PNG")}
@@ -69,13 +75,14 @@ def write_shards(
             content = (folder / name).read_bytes()
             digest = hashlib.sha256(content).hexdigest()
             shards.append(Shard(name=name, samples=stop - start, bytes=len(content), sha256=digest))
-        histogram = np.bincount(np.asarray(targets).ravel(), minlength=256)[:3].tolist()
+        per_class = targets.sum(0) if task == "multilabel" else np.bincount(targets.ravel(), minlength=256)
+        histogram = per_class[:3].tolist()
         splits[split] = Split(samples=count, shards=shards, histogram=histogram)
     manifest = Manifest(
         dataset="toy",
-        task="classification" if task == "classification" else "segmentation",
+        task=task,
         class_names=CLASSES,
-        palette=None if task == "classification" else [(200, 0, 0), (0, 200, 0), (0, 0, 200)],
+        palette=None if task != "segmentation" else [(200, 0, 0), (0, 200, 0), (0, 0, 200)],
         size=SIZE,
         channels=3,
         filter="box",

@@ -34,9 +34,11 @@ def names(count: int) -> list[str]:
 
 
 DRAWN: dict[str, Callable[[], Figure]] = {
-    "confusion": lambda: charts.confusion_matrix(np.diag([3, 0, 5]), names(3)),
-    "confusion of 300": lambda: charts.confusion_matrix(np.eye(300, dtype=np.int64), names(300)),
-    "confusion of 1": lambda: charts.confusion_matrix(np.array([[7]]), names(1)),
+    "confusion": lambda: charts.confusion_matrix(np.diag([3, 0, 5]), np.array([3, 0, 5]), names(3)),
+    "confusion of 300": lambda: charts.confusion_matrix(
+        np.eye(300, dtype=np.int64), np.ones(300, np.int64), names(300)
+    ),
+    "confusion of 1": lambda: charts.confusion_matrix(np.array([[7]]), np.array([7]), names(1)),
     "curves": lambda: charts.curves(
         {"Loss": {"train": [(1, 2.0), (2, 1.0)], "val": []}, "None": {"val": []}}
     ),

@@ -27,7 +27,7 @@ def test_one_run_from_training_to_report(experiment: Callable[..., Params], tmp_
     found = params.train.model_copy(update={"batch_size": "auto"})
     page = make_report(params.model_copy(update={"train": found}), CHECKPOINT, REPORTS).read_text()
     assert "4 (auto)" in page
-    top1 = f"{100 * measured.figures['top1']:.2f} %"
+    top1 = f"{100 * measured.values['top1']:.2f} %"
     assert f"<strong>{top1} top-1</strong> on 10 test images" in page
     assert "toy run (this one)" in page
     assert "pipe|and &lt;b&gt;" not in re.sub(r"<[^>]*>", "", page)  # names are in pictures and CSV only
@@ -41,7 +41,7 @@ def test_one_run_from_training_to_report(experiment: Callable[..., Params], tmp_
     (run,) = store.search_runs([store.get_experiment_by_name("toy").experiment_id])
     assert run.info.run_id == trained.run_id
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["test/top1"] == measured.figures["top1"]
+    assert run.data.metrics["test/top1"] == measured.values["top1"]
     assert run.data.metrics["cost/kept_for_backward_mb"] == 1.5
     once = [
         store.get_metric_history(trained.run_id, name) for name in ("test/top1", "cost/kept_for_backward_mb")

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torchvision.ops import sigmoid_focal_loss
 
 from pipeline.models.inputs import normalise
-from pipeline.tasks.losses import count, cross_entropy, focal
+from pipeline.tasks.losses import count_images, count_pixels, cross_entropy, focal
 
 
 def test_cross_entropy_is_torchs_and_class_255_counts() -> None:
     """ImageNet has a class 255; only pixels of masks are ignored by that number."""
     logits, target = torch.randn(4, 300), torch.tensor([255, 0, 299, 255])
-    mean = cross_entropy(logits, target, label_smoothing=0.1) / count(target)
+    mean = cross_entropy(logits, target, label_smoothing=0.1) / count_images(target)
     torch.testing.assert_close(mean, F.cross_entropy(logits, target, label_smoothing=0.1))
 
 
@@ -25,7 +25,7 @@ def test_focal_by_hand() -> None:
     target = torch.tensor([[[0, 0, 255]]])
     expected = torch.tensor(0.25 * math.log(2) + 0.5625 * math.log(4))
     torch.testing.assert_close(focal(logits, target, gamma=2.0), expected)
-    assert count(target) == 2
+    assert count_pixels(target) == 2
 
 
 def test_focal_of_two_classes_is_torchvisions_binary_one() -> None:
@@ -38,7 +38,7 @@ def test_focal_of_two_classes_is_torchvisions_binary_one() -> None:
 def test_focal_without_gamma_is_cross_entropy() -> None:
     logits, target = torch.randn(2, 5, 4, 4), torch.randint(0, 5, (2, 4, 4))
     target[0, 0] = 255
-    mean = focal(logits, target, gamma=0.0) / count(target)
+    mean = focal(logits, target, gamma=0.0) / count_pixels(target)
     torch.testing.assert_close(mean, F.cross_entropy(logits, target, ignore_index=255))
 
 
@@ -48,7 +48,7 @@ def test_an_image_all_ignored_adds_nothing_and_has_a_gradient_of_zero() -> None:
     total = focal(logits, target)
     total.backward()  # type: ignore[no-untyped-call]
     assert total == 0
-    assert count(target) == 0
+    assert count_pixels(target) == 0
     assert logits.grad is not None
     assert torch.all(logits.grad == 0)
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torchmetrics.functional import classification as oracle
 
-from pipeline.tasks.classification_metrics import Classification
+from pipeline.tasks.classification_metrics import ClassificationMetrics
 from pipeline.tasks.metrics import Mean, Metrics
-from pipeline.tasks.segmentation_metrics import Segmentation
+from pipeline.tasks.segmentation_metrics import SegmentationMetrics
 
 
 def logits_for(predictions: list[int], num_classes: int) -> Tensor:
@@ -29,7 +29,7 @@ def test_classification_agrees_with_torchmetrics(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     target = torch.randint(0, 10, (300,), generator=generator)
     logits = (torch.randn(300, 10, generator=generator) + 2 * logits_for(target.tolist(), 10)).to(dtype)
-    metrics = Classification(10)
+    metrics = ClassificationMetrics(10)
     for start in range(0, 300, 64):
         metrics.update(logits[start : start + 64], target[start : start + 64])
     probabilities = logits.float().softmax(1)
@@ -52,7 +52,7 @@ def test_segmentation_agrees_with_torchmetrics() -> None:
     target = torch.randint(0, 5, (4, 8, 12), generator=generator)
     target[torch.rand(target.shape, generator=generator) < 0.2] = 255
     logits = torch.randn(4, 5, 8, 12, generator=generator)
-    metrics = Segmentation(5)
+    metrics = SegmentationMetrics(5)
     metrics.update(logits[:3], target[:3])
     metrics.update(logits[3:], target[3:].to(torch.uint8))  # as masks lie in the shards
     iou = oracle.multiclass_jaccard_index(logits, target, 5, ignore_index=255, average=None)
@@ -62,7 +62,7 @@ def test_segmentation_agrees_with_torchmetrics() -> None:
 
 
 def test_classification_by_hand() -> None:
-    metrics = Classification(3)
+    metrics = ClassificationMetrics(3)
     metrics.update(logits_for([0, 0, 1, 1], 3), torch.tensor([0, 1, 1, 1]))
     computed = metrics.compute()
     assert set(computed) == {"top1", "mean_class_recall", "ece"}  # of three classes top-5 says nothing
@@ -75,7 +75,7 @@ def test_classification_by_hand() -> None:
 
 
 def test_miou_by_hand_with_ignored_and_absent_classes() -> None:
-    metrics = Segmentation(4)
+    metrics = SegmentationMetrics(4)
     #   truth        prediction
     #   0 0 1        0 1 1
     #   1 x 0        1 2 2       x = ignored: its prediction, class 2, costs nothing
@@ -87,7 +87,7 @@ def test_miou_by_hand_with_ignored_and_absent_classes() -> None:
 
 
 def test_an_image_that_is_all_ignored_changes_nothing() -> None:
-    metrics = Segmentation(2)
+    metrics = SegmentationMetrics(2)
     metrics.update(masks_for([[0, 1]], 2), torch.tensor([[[255, 255]]]))
     assert math.isnan(metrics.compute()["miou"])
     metrics.update(masks_for([[0, 1]], 2), torch.tensor([[[0, 1]]]))
@@ -95,14 +95,14 @@ def test_an_image_that_is_all_ignored_changes_nothing() -> None:
 
 
 def test_the_void_output_never_wins() -> None:
-    metrics = Segmentation(2)
+    metrics = SegmentationMetrics(2)
     logits = masks_for([[2, 2]], 3)  # three outputs, the last one void
     metrics.update(logits, torch.tensor([[[0, 0]]]))
     assert metrics.compute()["pixel_accuracy"] == 1  # classes 0 and 1 tie: the first one
 
 
 def test_one_class() -> None:
-    classification, segmentation = Classification(1), Segmentation(1)
+    classification, segmentation = ClassificationMetrics(1), SegmentationMetrics(1)
     classification.update(torch.zeros(2, 1), torch.zeros(2, dtype=torch.long))
     segmentation.update(torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long))
     assert classification.compute() == {"top1": 1.0, "mean_class_recall": 1.0, "ece": 0.0}
@@ -111,14 +111,14 @@ def test_one_class() -> None:
 
 @pytest.mark.parametrize("value", [0.0, math.nan])
 def test_a_network_that_says_the_same_of_every_class_is_no_good(value: float) -> None:
-    metrics = Classification(10)
+    metrics = ClassificationMetrics(10)
     metrics.update(torch.full((10, 10), value), torch.arange(10))
     computed = metrics.compute()
     assert computed["top1"] == pytest.approx(0.1)
     assert computed["top5"] == (0.5 if value == 0 else 0)
 
 
-@pytest.mark.parametrize("metrics", [Classification(7), Segmentation(7)])
+@pytest.mark.parametrize("metrics", [ClassificationMetrics(7), SegmentationMetrics(7)])
 def test_nothing_counted_is_not_a_number(metrics: Metrics) -> None:
     assert all(math.isnan(value) for value in metrics.compute().values())
     assert tuple(metrics.compute()) == metrics.names
@@ -126,25 +126,25 @@ def test_nothing_counted_is_not_a_number(metrics: Metrics) -> None:
 
 @pytest.mark.parametrize("label", [-1, 3, 254])
 def test_a_target_that_is_no_class_is_an_error_not_another_cell(label: int) -> None:
-    metrics = Segmentation(3)
+    metrics = SegmentationMetrics(3)
     metrics.update(torch.zeros(1, 3, 1, 2), torch.tensor([[[0, label]]]))
     with pytest.raises(ValueError, match="1 targets are not classes 0 to 2"):
         metrics.compute()
 
 
-@pytest.mark.parametrize("make", [lambda: Classification(6), lambda: Segmentation(6)])
+@pytest.mark.parametrize("make", [lambda: ClassificationMetrics(6), lambda: SegmentationMetrics(6)])
 def test_two_ranks_give_exactly_the_figures_of_one(make: Callable[[], Metrics]) -> None:
     generator = torch.Generator().manual_seed(1)
-    shape = (4, 4) if isinstance(make(), Segmentation) else ()
+    shape = (4, 4) if isinstance(make(), SegmentationMetrics) else ()
     logits = torch.randn(40, 6, *shape, generator=generator)
     target = torch.randint(0, 6, (40, *shape), generator=generator)
     whole, first, second = make(), make(), make()
     whole.update(logits, target)
     for part, samples in ((first, slice(0, None, 2)), (second, slice(1, None, 2))):
         part.update(logits[samples], target[samples])
-    other = second.counts()
+    other = second._counts
     first.reduce(lambda counts: counts + other)
-    assert torch.equal(first.counts(), whole.counts())
+    assert torch.equal(first._counts, whole._counts)
     assert first.compute() == whole.compute()
 
 

@@ -26,7 +26,7 @@ from pipeline.checkpoints.states import StateFolder
 from pipeline.checkpoints.trained import Trained, load_trained
 from pipeline.core.errors import UserError
 from pipeline.params import Params
-from pipeline.tasks.classification_metrics import Classification
+from pipeline.tasks.classification_metrics import ClassificationMetrics
 from pipeline.tasks.metrics import Mean
 from pipeline.train.experiment import train
 from pipeline.train.trainer import step_seed
@@ -316,7 +316,7 @@ def test_twenty_kills_at_random_moments_change_no_weight(toy: Callable[..., Para
 def test_patience_ends_a_phase(
     toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Classification, "compute", lambda _: {"top1": 0.5})
+    monkeypatch.setattr(ClassificationMetrics, "compute", lambda _: {"top1": 0.5})
     monkeypatch.setattr(Mean, "compute", lambda _: 1.0)
     trained = run(
         toy(phases=[{"optimizer": "adamw", "epochs": 50, "patience": 2}, {"optimizer": "sgd", "epochs": 2}])

@@ -1,25 +1,24 @@
-"""Which samples of a split are shown: a few from all over it, and the worst."""
+"""Samples of a split that are worth a picture: a few from all over it, and the worst."""
 
 from __future__ import annotations
 
 import heapq
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from pipeline.data.loading.batch import Batch
-from pipeline.data.shards.manifest import Manifest
-from pipeline.plotting.grids import Guess, Scene
-from pipeline.tasks.segmentation_metrics import Segmentation
+from pipeline.plotting.grids import Guess, Scene, TaggedImage
+from pipeline.tasks.segmentation_metrics import SegmentationMetrics
 
-Example = TypeVar("Example", Guess, Scene)
+Example = TypeVar("Example", Guess, Scene, TaggedImage)
 
 
 class Examples(ABC, Generic[Example]):
-    """Looks on while a split is measured and keeps what is worth a picture.
+    """Collects samples that are worth a picture while a split is measured.
 
     Args:
         every: keep each ``every``-th sample as an example.
@@ -45,7 +44,7 @@ class Examples(ABC, Generic[Example]):
             self._seen += 1
 
     def merge(self, others: Iterable[Examples[Example]]) -> None:
-        """Take what all ranks saw (this one among them) for what this one saw."""
+        """Replace the collected samples with those of all ranks, of which this is one."""
         ranks = list(others)
         self.spread = [example for rank in ranks for example in rank.spread]
         entries = (
@@ -58,12 +57,12 @@ class Examples(ABC, Generic[Example]):
 
     @property
     def mistakes(self) -> list[tuple[float, Example]]:
-        """The worst samples and how bad each is, the worst first."""
+        """Return the worst samples and how bad each is, the worst first."""
         return [(badness, example) for badness, _, example in sorted(self._heap, key=_rank, reverse=True)]
 
     @abstractmethod
     def _look(self, batch: Batch, logits: Tensor) -> list[tuple[Example, float | None]]:
-        """Each sample as an example, with how bad it is; None when it is right."""
+        """Return each sample as an example, and how bad it is; None when it is right."""
 
 
 class Guesses(Examples[Guess]):
@@ -89,7 +88,7 @@ class Scenes(Examples[Scene]):
         predicted = logits[:, : self.num_classes].argmax(1).to("cpu", torch.uint8)
         found: list[tuple[Scene, float | None]] = []
         for image, target, prediction in zip(batch.image, batch.target, predicted, strict=True):
-            own = Segmentation(self.num_classes)
+            own = SegmentationMetrics(self.num_classes)
             own.count(target, prediction)
             iou = own.compute()["miou"]
             scene = Scene(image.numpy(), prediction.numpy(), target.to(torch.uint8).numpy(), iou)
@@ -97,12 +96,23 @@ class Scenes(Examples[Scene]):
         return found
 
 
+class Tags(Examples[TaggedImage]):
+    """Images with any number of classes; one is the worse, the more classes are wrong at a threshold of 0.5."""
+
+    def __init__(self, every: int, worst: int, class_names: Sequence[str]) -> None:
+        super().__init__(every, worst)
+        self.class_names = class_names
+
+    def _look(self, batch: Batch, logits: Tensor) -> list[tuple[TaggedImage, float | None]]:
+        found: list[tuple[TaggedImage, float | None]] = []
+        for image, target, own in zip(batch.image, batch.target.cpu() > 0, (logits > 0).cpu(), strict=True):
+            example = TaggedImage(image.numpy(), self._named(own), self._named(target))
+            found.append((example, float((own != target).sum()) or None))
+        return found
+
+    def _named(self, present: Tensor) -> tuple[str, ...]:
+        return tuple(self.class_names[place] for place in present.nonzero()[:, 0].tolist())
+
+
 def _rank(entry: tuple[float, int, object]) -> tuple[float, int]:
     return entry[:2]
-
-
-def examples_of(manifest: Manifest, samples: int) -> Guesses | Scenes:
-    """A looker-on for a split of ``samples``: 32 images or 6 scenes from all over it, 16 or 4 of the worst."""
-    if manifest.task == "segmentation":
-        return Scenes(-(-samples // 6), worst=4, num_classes=manifest.num_classes)
-    return Guesses(-(-samples // 32), worst=16)

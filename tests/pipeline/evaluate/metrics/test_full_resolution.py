@@ -15,6 +15,7 @@ from torchmetrics.segmentation import MeanIoU
 
 from pipeline.checkpoints.trained import describe, load_trained, save_trained
 from pipeline.core.errors import UserError
+from pipeline.data.loading.batch import Batch
 from pipeline.data.loading.evaluation import evaluation_batches
 from pipeline.data.raw.blobs import Blob
 from pipeline.data.raw.fingerprint import fingerprint, fingerprint_file, write_fingerprint
@@ -25,7 +26,8 @@ from pipeline.data.shards.manifest import read_manifest
 from pipeline.data.shards.targets import IGNORE
 from pipeline.evaluate import evaluation
 from pipeline.evaluate.evaluation import evaluate
-from pipeline.evaluate.full_resolution import FullResolution, raw_samples
+from pipeline.evaluate.metrics.base import Measurement
+from pipeline.evaluate.metrics.full_resolution import FullResolution, raw_samples
 from pipeline.fingerprint.raw_files import acquire
 from pipeline.models.inputs import normalise
 from pipeline.params import Params, parse_params
@@ -128,7 +130,7 @@ def test_figures_are_torchmetrics_own(
     iou = MeanIoU(num_classes=20, include_background=True, per_class=True, input_format="index")
     both = [torch.where(counted, mask, 19).reshape(1, -1) for mask in (predicted, target)]
     per_class = iou(*both)[:19]
-    figures = measured.figures
+    figures = measured.values
     present = [i for i in range(19) if (both[0] == i).any() or (both[1] == i).any()]
     assert figures["miou_original"] == pytest.approx(float(per_class[present].mean()), abs=1e-6)
     hits = (predicted == target)[counted].float().mean()
@@ -143,7 +145,7 @@ def test_two_ranks_count_what_one_does(scenes: Callable[..., Params]) -> None:
     params = scenes()
     manifest = read_manifest(shards_folder("toy", SIZE))
     cpu = torch.device("cpu")
-    shares = [FullResolution.of(params, manifest, "val", cpu, rank, 2) for rank in (0, 1)]
+    shares = [FullResolution.open(Measurement(params, manifest, "val", cpu, rank, 2)) for rank in (0, 1)]
     names = [sample.name for share in shares if share for sample in share.samples]
     whole, _ = raw_samples(params, manifest, "val")
     assert sorted(names) == sorted(sample.name for sample in whole)
@@ -157,7 +159,7 @@ def test_raw_files_that_are_gone_or_others_are_said(
     extra = Path("data/raw/toy/leftImg8bit/val/town/more.png")
     extra.write_bytes(b"more")
     _, measured = evaluate(params, Path("checkpoints/best"), Path("reports"))
-    assert "miou_original" not in measured.figures
+    assert "miou_original" not in measured.values
     assert "are not those that the shards were made of" in capsys.readouterr().out
     Path("data/raw").rename("data/elsewhere")
     with pytest.raises(UserError, match="the raw files are not in"):
@@ -172,15 +174,16 @@ def test_a_label_file_that_changed_is_one_line_and_the_rest_counts(
 ) -> None:
     params = scenes()
     manifest = read_manifest(shards_folder("toy", SIZE))
-    original = FullResolution.of(params, manifest, "val", torch.device("cpu"))
+    original = FullResolution.open(Measurement(params, manifest, "val", torch.device("cpu")))
     assert original is not None
     small = tmp_path / "small.png"
     Image.fromarray(np.full((7, 9), 7, np.uint8)).save(small)
     blob = Blob(str(small), 0, small.stat().st_size)
     original.samples[1] = Sample("val/small.png", original.samples[1].image, blob)
-    original(torch.randn(4, 20, *SIZE))
+    logits = torch.randn(4, 20, *SIZE)
+    original.on_batch(Batch(torch.zeros(0), torch.zeros(0)), logits)
     assert original.left_out == ["val/small.png: the label file is 7 pixels high, the images 24 to 24"]
-    assert 0 < int(original.metrics.counts().sum()) == 3 * 24 * 40
+    assert 0 < int(original.metrics._counts.sum()) == 3 * 24 * 40
 
 
 def test_enlarged_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""Segmentation measured where the labels were drawn: in the raw files, not in their resized copies."""
+"""SegmentationMetrics measured where the labels were drawn: in the raw files, not in their resized copies."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.paths import work_folder
 from pipeline.data.imaging.decode import CorruptImageError
 from pipeline.data.imaging.masks import decode_mask, to_train_ids
+from pipeline.data.loading.batch import Batch
 from pipeline.data.loading.order import rank_slice
 from pipeline.data.raw.blobs import Blob, list_files
 from pipeline.data.raw.fingerprint import fingerprint
@@ -23,10 +24,11 @@ from pipeline.data.raw.splits import with_val_split
 from pipeline.data.readers import read
 from pipeline.data.shards.manifest import Manifest, RawSize
 from pipeline.data.shards.targets import IGNORE
+from pipeline.evaluate.metrics.base import Measurement
 from pipeline.params import Params
 from pipeline.tasks.metrics import Reduce
 from pipeline.tasks.segmentation import full_size_mask
-from pipeline.tasks.segmentation_metrics import Segmentation
+from pipeline.tasks.segmentation_metrics import SegmentationMetrics
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -61,7 +63,7 @@ def raw_samples(params: Params, manifest: Manifest, split: str) -> tuple[list[Sa
 
 @dataclass
 class FullResolution:
-    """Looks on while a rank measures its share of a split, and counts at the size of each label file.
+    """Counts at the size of each label file while a rank measures its share of a split.
 
     ``samples`` are this rank's, in the order of its batches. A label file that cannot be used is left out and
     named in ``left_out``.
@@ -72,25 +74,18 @@ class FullResolution:
     heights: RawSize | None
     widths: RawSize | None
     geometry: str
-    metrics: Segmentation
+    metrics: SegmentationMetrics
     left_out: list[str] = field(default_factory=list)
     _seen: int = 0
 
     @classmethod
-    def of(
-        cls,
-        params: Params,
-        manifest: Manifest,
-        split: str,
-        device: torch.device,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> Self | None:
-        """For ``split`` of ``manifest``; None where there is nothing to see.
+    def open(cls, measurement: Measurement) -> Self | None:
+        """Return the metric for a split; None where there is nothing to see.
 
         That is a classification, images that already have the labels' size, and raw files that are not there or
         are others; only the last is told, on one line.
         """
+        params, manifest, split = measurement.params, measurement.manifest, measurement.split
         part = manifest.split(split)
         raw = [(size.min, size.max) for size in (part.raw_height, part.raw_width) if size is not None]
         if not manifest.target.spatial or raw == [(length, length) for length in manifest.size]:
@@ -98,22 +93,24 @@ class FullResolution:
         try:
             samples, labels = raw_samples(params, manifest, split)
         except UserError as error:
-            if rank == 0:
+            if measurement.rank == 0:
                 print(f"{split}: no mIoU at the labels' own size: {error}")
             return None
         mine, start = [], 0
         for shard in part.shards:
-            mine += samples[start : start + shard.samples][rank_slice(shard.samples, rank, world_size)]
+            mine += samples[start : start + shard.samples][
+                rank_slice(shard.samples, measurement.rank, measurement.world_size)
+            ]
             start += shard.samples
-        metrics = Segmentation(manifest.num_classes, device=device)
+        metrics = SegmentationMetrics(manifest.num_classes, device=measurement.device)
         return cls(mine, labels, part.raw_height, part.raw_width, manifest.geometry, metrics)
 
-    def __call__(self, logits: Tensor) -> None:
+    def on_batch(self, batch: Batch, logits: Tensor) -> None:  # noqa: ARG002
         """Count the next ``len(logits)`` samples; logits are float (B, outputs, h, w)."""
-        batch = self.samples[self._seen : self._seen + len(logits)]
+        samples = self.samples[self._seen : self._seen + len(logits)]
         self._seen += len(logits)
         with ThreadPoolExecutor() as pool:
-            for sample, own, target in zip(batch, logits, pool.map(self._target, batch), strict=True):
+            for sample, own, target in zip(samples, logits, pool.map(self._target, samples), strict=True):
                 if isinstance(target, str):
                     self.left_out.append(f"{sample.name}: {target}")
                     continue
@@ -131,6 +128,10 @@ class FullResolution:
         """``miou_original`` and ``pixel_accuracy_original``, between 0 and 1."""
         figures = self.metrics.compute()
         return {f"{name}_original": figures[name] for name in ("miou", "pixel_accuracy")}
+
+    def notes(self) -> list[str]:
+        """Return the label files that could not be used."""
+        return [f"left out of the mIoU at the labels' own size: {reason}" for reason in self.left_out]
 
     def _target(self, sample: Sample) -> Pixels | str:
         """The label file in train ids, uint8 (H, W), or why it cannot be used."""
