@@ -2,49 +2,83 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from PIL import Image
 
-from pipeline.data.imaging.decode import CorruptImageError, Pixels, Size, check_pixels, explain_corruption
+from pipeline.data.imaging.decode import (
+    CorruptImageError,
+    Pixels,
+    Size,
+    explain_corruption,
+    load,
+    open_image,
+    orientation,
+    stored_as,
+)
+from pipeline.data.imaging.pixels import SPREAD, turned
 from pipeline.data.imaging.resize import crop_box
 from pipeline.data.raw.listing import UNKNOWN, Labels
 
+LOSSLESS = ("PNG", "TIFF", "BMP", "PPM")
+"""Formats that masks may have: they keep every id. GIF is none of them: its writers renumber the palette."""
+
+
+_LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+
+
+_NAMED = 5  # unknown ids in a message
+
 
 def decode_mask(data: bytes) -> Pixels:
-    """The ids in a mask file (8-bit grey or palette indices): uint8 (H, W).
+    """Return the ids in a mask file, as stored: grey values of 1, 2, 4 or 8 bits, or palette indices.
+
+    Returns:
+        uint8 (H, W), turned as the file's EXIF says.
 
     Raises:
-        CorruptImageError: not an image, cut short, or not one id per pixel.
+        CorruptImageError: not an image, damaged, of a lossy format, or not one id of at most 8 bits per pixel.
     """
-    with explain_corruption("mask "), Image.open(io.BytesIO(data)) as image:
-        check_pixels(image)
-        if image.mode not in ("L", "P", "1"):
-            raise CorruptImageError(f"mask is a {image.mode} image, expected 8-bit ids (L or P)")
-        return np.asarray(image.convert("L") if image.mode == "1" else image)
+    with explain_corruption("mask "), open_image(data) as image:
+        lossy = image.format not in LOSSLESS or image.info.get("compression") in _LOSSY_TIFF
+        if lossy:
+            raise CorruptImageError(f"mask is a {image.format} file, which may change ids; save it as PNG")
+        layout = stored_as(image)
+        if layout not in ("1", "L", "P", *SPREAD, "P;1", "P;2", "P;4") or _is_scaled(image):
+            raise CorruptImageError(f"mask is a {layout} image, expected 8-bit ids (L or P)")
+        if getattr(image, "n_frames", 1) > 1:
+            raise CorruptImageError("mask has several frames, expected one")
+        load(image, data)
+        # As booleans, 1-bit masks hold their ids.
+        ids = np.asarray(image).astype(np.uint8) // (1 if image.mode == "1" else SPREAD.get(layout, 1))
+        return turned(ids, orientation(image))
+
+
+def _is_scaled(image: Image.Image) -> bool:
+    """Tell whether Pillow scales the grey values of a PGM: to 255, from another greatest value."""
+    return image.format == "PPM" and image.tile[0].codec_name != "raw"  # type: ignore[attr-defined]
 
 
 def resize_mask(mask: Pixels, size: Size, geometry: str) -> Pixels:
-    """``mask`` uint8 (H, W) at ``size`` by the nearest pixel: uint8 (height, width)."""
+    """Return ``mask`` uint8 (H, W) at ``size`` by the nearest pixel: uint8 (height, width)."""
     box = crop_box((mask.shape[0], mask.shape[1]), size, geometry)
     nearest = Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST, box=box)
     return np.ascontiguousarray(nearest)
 
 
 def to_train_ids(mask: Pixels, labels: Labels) -> Pixels:
-    """``mask`` in raw ids to train ids, uint8 (H, W).
+    """Turn ``mask`` in raw ids into train ids, uint8 (H, W).
 
     Raises:
-        CorruptImageError: an id that does not exist.
+        CorruptImageError: names the ids that do not exist.
     """
     table = np.asarray(labels.train_ids)
     present = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
-    unknown = present[table[present] == UNKNOWN]
-    if unknown.size:
+    unknown = present[table[present] == UNKNOWN].tolist()
+    if unknown:
         allowed = [i for i, train_id in enumerate(labels.train_ids) if train_id != UNKNOWN]
+        named = ", ".join(map(str, unknown[:_NAMED])) + (", ..." if len(unknown) > _NAMED else "")
+        which = f"id {named}, which does" if len(unknown) == 1 else f"ids {named}, which do"
         raise CorruptImageError(
-            f"mask has id {unknown[0]}, which does not exist "
-            f"({len(allowed)} ids do, {allowed[0]} to {allowed[-1]})"
+            f"mask has {which} not exist ({len(allowed)} ids do, {allowed[0]} to {allowed[-1]})"
         )
     return np.asarray(table.astype(np.uint8)[mask])

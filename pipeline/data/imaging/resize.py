@@ -1,8 +1,7 @@
-"""Images at the size asked for, uint8."""
+"""Decoding and resizing: raw image files to uint8 images of the prepared size."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -13,7 +12,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.data.imaging.decode import Pixels, Size, _is_turned, check_pixels, explain_corruption, upright
+from pipeline.data.imaging.decode import Pixels, Size, explain_corruption, open_image, orientation
+from pipeline.data.imaging.pixels import upright_pixels
 from pipeline.params import DatasetParams
 
 FAST_OVERSIZE = 2
@@ -31,7 +31,7 @@ _PIL_FILTERS = {
 
 @dataclass(frozen=True, slots=True)
 class Resizer:
-    """How images become ``channels`` channels at a size."""
+    """Turns images into ``channels`` channels at a size."""
 
     channels: Literal[1, 3]
     filter: str
@@ -42,27 +42,28 @@ class Resizer:
         return cls(params.channels, params.filter, params.geometry)
 
     def decode(self, data: bytes, sizes: tuple[Size, ...]) -> tuple[Pixels, Size]:
-        """The image in ``data``, uint8 (H, W) or (H, W, 3), and its size (height, width) as stored.
+        """Decode the image in ``data``: uint8 (H, W) or (H, W, 3) upright, and its full size (height, width).
 
         ``fast`` may decode a JPEG at a fraction of its size, never below twice the largest of ``sizes``.
 
         Raises:
-            CorruptImageError: not an image, cut short, or too many pixels.
+            CorruptImageError: not an image, damaged, too many pixels, or pixels of unknown range.
         """
-        with explain_corruption(""), Image.open(io.BytesIO(data)) as image:
+        with explain_corruption(""), open_image(data) as image:
             size = (image.height, image.width)
-            check_pixels(image)
             if (jpeg := self._decode_jpeg(data, image, sizes)) is not None:
                 return jpeg, size
-            pixels = np.asarray(upright(image, self.channels))
+            pixels = upright_pixels(image, self.channels, data)
             return pixels, (pixels.shape[0], pixels.shape[1])
 
     def convert(self, pixels: Pixels) -> Pixels:
-        """Decoded ``pixels`` uint8 (H, W) or (H, W, 3) in this many channels."""
-        return np.asarray(upright(Image.fromarray(pixels), self.channels))
+        """Return decoded ``pixels`` uint8 (H, W) or (H, W, 3) in this many channels."""
+        if (pixels.ndim == 2) == (self.channels == 1):
+            return pixels
+        return np.asarray(Image.fromarray(pixels).convert("L" if self.channels == 1 else "RGB"))
 
     def resize(self, pixels: Pixels, size: Size) -> Pixels:
-        """``pixels`` uint8 (H, W[, 3]) at ``size``: uint8 (height, width, channels), contiguous."""
+        """Return ``pixels`` uint8 (H, W[, 3]) at ``size``: uint8 (height, width, channels), contiguous."""
         box = crop_box((pixels.shape[0], pixels.shape[1]), size, self.geometry)
         left, top, right, bottom = box
         smaller = bottom - top < size[0] or right - left < size[1]
@@ -79,12 +80,9 @@ class Resizer:
         return np.ascontiguousarray(resized.reshape(*size, self.channels))
 
     def _decode_jpeg(self, data: bytes, image: Image.Image, sizes: tuple[Size, ...]) -> Pixels | None:
-        """An ordinary JPEG through simplejpeg: Pillow's pixels, sooner. None for any other image."""
-        if (
-            image.format != "JPEG"
-            or image.mode != ("RGB" if self.channels == 3 else "L")
-            or _is_turned(image)
-        ):
+        """Decode an ordinary JPEG with simplejpeg: Pillow's pixels, sooner. None for any other image."""
+        mode = "RGB" if self.channels == 3 else "L"
+        if image.format != "JPEG" or image.mode != mode or orientation(image) != 1:
             return None
         height = width = 0
         if self.filter == "fast":
@@ -99,7 +97,7 @@ class Resizer:
 
 
 def box_resize(pixels: Pixels, size: Size) -> Pixels:
-    """The mean of the pixels whose centres fall into each target pixel, rounded once, half up.
+    """Average the pixels whose centres fall into each target pixel, rounded once, half up.
 
     The windows are those of Pillow's ``BOX``, which rounds after each axis and so may differ by 1. Where the
     image is smaller than ``size`` the nearest pixel is taken.
@@ -123,12 +121,12 @@ def box_resize(pixels: Pixels, size: Size) -> Pixels:
 
 
 def _edges(have: int, want: int) -> NDArray[np.int64]:
-    """Where each of ``want`` windows over ``have`` >= ``want`` pixels starts, and the end: ``want + 1``."""
+    """Return where each of ``want`` windows over ``have`` >= ``want`` pixels starts, and the end: ``want + 1``."""
     return (2 * np.arange(want + 1) * have + want) // (2 * want)
 
 
 def _nearest(planes: Pixels, want: int, axis: int) -> Pixels:
-    """``planes`` enlarged along ``axis`` to ``want`` pixels by the nearest; as it is when it has as many."""
+    """Enlarge ``planes`` along ``axis`` to ``want`` pixels by the nearest; none where it has as many."""
     have = planes.shape[axis]
     if have >= want:
         return planes
@@ -136,7 +134,7 @@ def _nearest(planes: Pixels, want: int, axis: int) -> Pixels:
 
 
 def crop_box(have: Size, want: Size, geometry: str) -> Box:
-    """Left, top, right, bottom in pixels of what is kept: all, or the largest centre of ``want``'s shape."""
+    """Return left, top, right, bottom in pixels of what is kept: all, or the largest centre of ``want``'s shape."""
     height, width = have
     if geometry == "squash":
         return 0, 0, width, height
