@@ -1,17 +1,16 @@
-"""Raw files without unpacking them: folders, tars (nested too) and zips, all as byte ranges.
+"""Raw files without unpacking them: byte ranges of files, cheap to list, to send to another process and to read.
 
-Everything below a root is a `Blob`: cheap to list, to send to another process and to read on its own.
+A `Tree` names the blobs below a root, and what lies there besides.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import fsspec
 
@@ -21,17 +20,12 @@ MAX_BLOB_BYTES = 1 << 30
 """No single raw image is larger; a member that says so is a bomb or no image."""
 
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Blob:
     """``length`` stored bytes at ``offset`` of ``file`` (a path or an fsspec URL), deflated or not.
 
-    ``version`` is another when ``file`` was written again: its time of change in nanoseconds, or what the object
-    store says.
+    ``version`` is another when ``file`` was replaced or written again: its inode and times of change, or what the
+    object store says.
     """
 
     file: str
@@ -58,110 +52,142 @@ class Blob:
         return _inflate(stored) if self.deflated else stored
 
 
-Tree = Mapping[str, Blob]
-"""Blobs by name: a path relative to the root or archive, with ``/``, in sorted order."""
+IMAGE_SUFFIXES = frozenset(
+    {
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".avif",
+        ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm",
+    }
+)  # fmt: skip
+"""Names that the image decoder is tried on; Pillow's wheels decode all of these formats."""
 
 
-def list_files(root: str) -> dict[str, Blob]:
-    """All files below ``root`` (a path or an fsspec URL) but hidden ones; nothing is opened."""
-    if is_remote(root):
-        filesystem, start = fsspec.core.url_to_fs(root)
-        found = filesystem.find(start, detail=True)
-        tree = {
-            path[len(start) :].lstrip("/"): Blob(
-                filesystem.unstrip_protocol(path), 0, info["size"], version=_remote_version(info)
-            )
-            for path, info in found.items()
-        }
-    else:
-        tree = dict(_walk(root, ""))
-    return {name: tree[name] for name in sorted(tree) if not is_hidden(name)}
+HIDDEN = "hidden file"
+DANGLING = "dangling link"
+LOOP = "link to a folder above it"
+SPECIAL = "not a regular file"
 
 
-def below(tree: Tree, folder: str) -> dict[str, Blob]:
-    """The part of ``tree`` below ``folder``, named relative to it."""
+class Tree(dict[str, Blob]):
+    """Blobs by name, in sorted order; a name is a path relative to the root or archive, with ``/``.
+
+    A folder in which nothing is listed has an entry of its own, its name ending in ``/``.
+    """
+
+    def __init__(self, blobs: Mapping[str, Blob], skipped: Mapping[str, str] | None = None) -> None:
+        super().__init__((name, blobs[name]) for name in sorted(blobs))
+        self.skipped = dict(skipped or {})
+        """Names of what is not listed, with the reason."""
+
+    @property
+    def folders(self) -> list[str]:
+        """Return the names of the top folders, sorted."""
+        return sorted({name.partition("/")[0] for name in self if "/" in name})
+
+
+def below(tree: Tree, folder: str) -> Tree:
+    """Return the part of ``tree`` below ``folder``, named relative to it."""
     prefix = folder.rstrip("/") + "/"
-    return {name[len(prefix) :]: blob for name, blob in tree.items() if name.startswith(prefix)}
+    length = len(prefix)
+    return Tree(
+        {name[length:]: blob for name, blob in tree.items() if name.startswith(prefix) and name != prefix},
+        {name[length:]: why for name, why in tree.skipped.items() if name.startswith(prefix)},
+    )
 
 
 def is_image(name: str) -> bool:
-    """Whether ``name`` ends as an image file's name does."""
+    """Return True when ``name`` ends as an image file's name does."""
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def open_blob(blob: Blob) -> BinaryIO:
-    """The file that ``blob`` lies in, positioned at its first byte. Close it."""
-    filesystem, path = fsspec.core.url_to_fs(blob.file)
-    stream = filesystem.open(path, "rb")
-    stream.seek(blob.offset)
-    return cast(BinaryIO, stream)
-
-
-def open_stream(blob: Blob) -> BinaryIO:
-    """The bytes of ``blob``, inflated, as a stream that need not fit into memory. Close it."""
-    return io.BufferedReader(_Stream(blob), 1 << 20)
-
-
-class _Stream(io.RawIOBase):
-    """Reads a blob from front to back."""
-
-    def __init__(self, blob: Blob) -> None:
-        self._file = open_blob(blob)
-        self._left = blob.length
-        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if blob.deflated else None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._some(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _some(self, most: int) -> bytes:
-        """At least one byte and at most ``most``; none at the end."""
-        if self._inflater is None:
-            return self._stored(most)
-        while True:
-            stored = self._inflater.unconsumed_tail or self._stored(1 << 20)
-            try:
-                data = self._inflater.decompress(stored, most)
-            except zlib.error as error:
-                raise OSError(f"does not inflate: {error}") from None
-            if data or not stored:
-                return data
-
-    def _stored(self, most: int) -> bytes:
-        data = self._file.read(min(most, self._left))
-        self._left -= len(data)
-        return data
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
 def is_hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+    """Return True when a part of the path ``name`` is hidden, or is what macOS adds to its archives."""
+    return any(part.startswith(_HIDDEN) for part in name.split("/"))
 
 
-def _walk(folder: str, prefix: str) -> Iterator[tuple[str, Blob]]:
-    """Name and blob of each file; an empty folder is listed too, its name ending in ``/``."""
+_HIDDEN = (".", "__MACOSX")
+
+
+def list_files(root: str) -> Tree:
+    """List all files below ``root`` (a path or an fsspec URL) but hidden ones; nothing is opened."""
+    if not is_remote(root):
+        found: dict[str, Blob] = {}
+        skipped: dict[str, str] = {}
+        _walk(root, "", (_identity(Path(root).stat()),), found, skipped)
+        return Tree(found, skipped)
+    filesystem, start = fsspec.core.url_to_fs(root)
+    objects = filesystem.find(start, detail=True)
+    return visible_tree(
+        {
+            path[len(start) :].lstrip("/"): Blob(
+                filesystem.unstrip_protocol(path), 0, info["size"], version=_remote_version(info)
+            )
+            for path, info in objects.items()
+        }
+    )
+
+
+def visible_tree(
+    blobs: Mapping[str, Blob], skipped: Mapping[str, str] | None = None, folders: Iterable[str] = ()
+) -> Tree:
+    """Return ``blobs`` without the hidden ones, with an entry for each folder that then lists nothing.
+
+    ``folders`` are those known by name; the folders of what is skipped are added to them.
+    """
+    found = {name: blob for name, blob in blobs.items() if not is_hidden(name)}
+    out = dict(skipped or {}) | {name: HIDDEN for name in blobs if is_hidden(name)}
+    known = {folder for folder in (*folders, *_ancestors(out)) if not is_hidden(folder)}
+    blank = Blob("", 0, 0)
+    return Tree(found | {f"{name}/": blank for name in known - _ancestors(found)}, out)
+
+
+def _ancestors(names: Iterable[str]) -> Set[str]:
+    """Return the folders that ``names`` lie in, at every depth."""
+    found: set[str] = set()
+    for name in names:
+        folder = name.rpartition("/")[0]
+        while folder and folder not in found:
+            found.add(folder)
+            folder = folder.rpartition("/")[0]
+    return found
+
+
+def _walk(
+    folder: str,
+    prefix: str,
+    above: tuple[tuple[int, int], ...],
+    found: dict[str, Blob],
+    skipped: dict[str, str],
+) -> None:
+    """Add the files below ``folder`` to ``found``, or to ``skipped``. ``above`` identifies the folders it lies in."""
+    before = len(found)
     with os.scandir(folder) as scan:
         entries = list(scan)
-        if not entries and prefix:
-            yield prefix, Blob(folder, 0, 0)
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from _walk(entry.path, f"{prefix}{entry.name}/")
-            elif entry.is_file():
-                status = entry.stat()
-                yield (
-                    prefix + entry.name,
-                    Blob(entry.path, 0, status.st_size, version=status.st_mtime_ns),
-                )
+    for entry in entries:
+        name = prefix + entry.name
+        if entry.name.startswith(_HIDDEN):
+            skipped[name] = HIDDEN
+        elif entry.is_dir():
+            here = _identity(entry.stat())
+            if here in above:
+                skipped[name] = LOOP
+            else:
+                _walk(entry.path, f"{name}/", (*above, here), found, skipped)
+        elif entry.is_file():
+            status = entry.stat()
+            found[name] = Blob(entry.path, 0, status.st_size, version=_local_version(status))
+        else:
+            skipped[name] = DANGLING if entry.is_symlink() else SPECIAL
+    if len(found) == before and prefix:
+        found[prefix] = Blob(folder, 0, 0)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _local_version(status: os.stat_result) -> int:
+    """Return times of change in nanoseconds and the inode in one number: 64 bits each."""
+    return status.st_mtime_ns << 128 | status.st_ctime_ns << 64 | status.st_ino
 
 
 def _remote_version(info: Mapping[str, Any]) -> str:

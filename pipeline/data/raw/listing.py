@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -99,9 +99,9 @@ class Source:
     scratch: Path
     options: Options
 
-    @property
+    @cached_property
     def version(self) -> str:
-        """Another when any of the files is."""
+        """A digest of the files' names and versions."""
         return hashlib.sha256(repr(sorted(self.files.items(), key=itemgetter(0))).encode()).hexdigest()
 
 
@@ -142,16 +142,22 @@ def class_samples(folder: Tree, where: str, classes: dict[str, int]) -> list[Sam
     return samples
 
 
-def class_index(names: list[str]) -> dict[str, int]:
-    """Index of each class: names in normal form, sorted by code point.
+def class_index(names: Iterable[str]) -> dict[str, int]:
+    """Return the index of each class: names in normal form, sorted by code point.
 
     Raises:
-        UserError: a name that is not UTF-8.
+        UserError: a name that is not UTF-8, or two names of one normal form.
     """
+    spelled: dict[str, str] = {}
     for name in names:
+        other = spelled.setdefault(normal_name(name), name)
+        if other != name:
+            raise UserError(
+                f"the class folders {other!a} and {name!a} have one name in two spellings of Unicode; join them"
+            )
         if not name.isascii() and name != name.encode(errors="replace").decode():
             raise UserError(f"class {printable(name)!r}: its name is not UTF-8; rename that folder")
-    return {name: i for i, name in enumerate(sorted({normal_name(name) for name in names}))}
+    return {name: i for i, name in enumerate(sorted(spelled))}
 
 
 def normal_name(name: str) -> str:

@@ -30,12 +30,20 @@ def with_val_split(listing: Listing, fraction: float, data: str) -> Listing:
             left_out["val"] = left_out.pop("test", [])
         else:
             raise UserError(
-                f"{data}: no val or test split among the raw files; "
+                f"{data}: no val or test split among the raw files{_besides(listing)}; "
                 f"set datasets.{data}.val_fraction, e.g. 0.2"
             )
     order = [name for name in ("train", "val", "test") if name in splits]
     ordered: dict[str, list[Sample]] = {name: _by_key(splits[name], data) for name in order}
     return replace(listing, splits=ordered, left_out=left_out)
+
+
+def _besides(listing: Listing) -> str:
+    """Return what was passed over, for a message: a split under an unknown name may be among it."""
+    found = [
+        f"{item.count} of {reason} (e.g. {item.example})" for reason, item in listing.passed_over.items()
+    ]
+    return f"; not used: {', '.join(found)}" if found else ""
 
 
 def _by_key(samples: list[Sample], data: str) -> list[Sample]:

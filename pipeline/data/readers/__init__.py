@@ -11,7 +11,7 @@ import errno
 
 from pipeline.core.errors import UserError, did_you_mean
 from pipeline.core.source_code import source_digest
-from pipeline.data.raw.listing import Listing, Reader, Source
+from pipeline.data.raw.listing import Listing, Reader, Source, normal_name
 from pipeline.data.readers import (
     cifar,
     cityscapes,
@@ -89,6 +89,25 @@ def read(name: str, source: Source) -> Listing:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UserError(f"{source.root}: cannot be read: {error}; mend the file or its permissions") from None
-    if not listing.splits.get("train"):
-        raise UserError(f"{source.root}: no image to train on; {reader.files}")
+    _check(listing, source, reader)
     return listing
+
+
+def _check(listing: Listing, source: Source, reader: Reader) -> None:
+    """Refuse a listing that nothing can be trained on.
+
+    Raises:
+        UserError: no train image, or a class name that is empty or occurs twice.
+    """
+    if not listing.splits.get("train"):
+        lost = listing.left_out.get("train", [])
+        why = f": {lost[0].name}: {lost[0].reason} ({len(lost)} like that)" if lost else ""
+        raise UserError(f"{source.root}: no image to train on{why}; {reader.files}")
+    seen: set[str] = set()
+    for name in listing.class_names:
+        normal = normal_name(name).strip()
+        if not normal or normal in seen:
+            raise UserError(
+                f"{source.root}: the class name {name!r} is empty or occurs twice; give each class a name of its own"
+            )
+        seen.add(normal)

@@ -14,9 +14,10 @@ from functools import partial
 from pipeline.core.errors import UserError
 from pipeline.data.raw.archives import tar_gz_files, tar_members, zip_members
 from pipeline.data.raw.arrays import Arrays, need, planes_to_pixels, staged
-from pipeline.data.raw.blobs import Blob, Tree, is_image, open_stream
+from pipeline.data.raw.blobs import Blob, Tree, is_image
 from pipeline.data.raw.listing import Listing, Reader, Sample, Source, class_index
 from pipeline.data.raw.pickles import load_pickle
+from pipeline.data.raw.streams import open_stream
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 

@@ -8,8 +8,9 @@ import zlib
 
 from pipeline.core.errors import UserError
 from pipeline.data.raw.archives import tar_members
-from pipeline.data.raw.blobs import Blob, Tree, below, open_stream
+from pipeline.data.raw.blobs import Blob, Tree, below
 from pipeline.data.raw.listing import Listing, Reader, Source, class_index, class_samples
+from pipeline.data.raw.streams import open_stream
 
 FOLDERS = {"train": "train_mini", "val": "val"}
 

@@ -17,7 +17,7 @@ from pipeline.data.imaging.decode import CorruptImageError
 from pipeline.data.imaging.masks import decode_mask, to_train_ids
 from pipeline.data.loading.batch import Batch
 from pipeline.data.loading.order import rank_slice
-from pipeline.data.raw.blobs import Blob, list_files
+from pipeline.data.raw.blobs import Blob, Tree, list_files
 from pipeline.data.raw.fingerprint import fingerprint
 from pipeline.data.raw.listing import Labels, Sample, Source
 from pipeline.data.raw.splits import with_val_split
@@ -43,7 +43,7 @@ def raw_samples(params: Params, manifest: Manifest, split: str) -> tuple[list[Sa
     try:
         files = list_files(root)
     except OSError:
-        files = {}
+        files = Tree({})
     if not files:
         raise UserError(f"the raw files are not in {root}")
     if fingerprint(params.data, files).digest != manifest.source_fingerprint:

@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.data.raw.archives import tar_members, zip_members
-from pipeline.data.raw.blobs import Blob, list_files, open_stream
+from pipeline.data.raw.blobs import Blob, list_files
+from pipeline.data.raw.streams import open_stream
 from tests.pipeline.data.readers.raw import tar_of, zip_of
 
 CONTENT = {"a/one.txt": b"one", "a/two.bin": bytes(range(256)) * 40, "empty": b""}
