@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from pipeline.checkpoints import result_cache
 from pipeline.core.process import run_stage
 from pipeline.evaluate.evaluation import evaluate
 from pipeline.params import load_params
-from pipeline.train import result_cache
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline.checkpoints import result_cache
 from pipeline.checkpoints.pretrained import weights_digest
 from pipeline.checkpoints.trained import Trained, load_trained
 from pipeline.core.atomic import atomic_folder
@@ -20,12 +21,12 @@ from pipeline.core.hashing import configuration_hash, file_sha256
 from pipeline.core.locks import exclusive_lock
 from pipeline.core.paths import work_folder
 from pipeline.core.process import is_first_process
+from pipeline.core.source_code import NEUTRAL, source_digest
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import FILE_NAME, Manifest, read_manifest
 from pipeline.params import Params
 from pipeline.tasks.network import network_spec
 from pipeline.tracking import names, run
-from pipeline.train import result_cache
 from pipeline.train.batch_size import resolve_batch_size
 from pipeline.train.trainer import Stopped, Trainer
 
@@ -112,7 +113,8 @@ def _read_data(params: Params) -> Data:
 
 def _finished(params: Params, data: Data) -> Path:
     """Where the whole training, all its repeats, is kept when it has ended."""
-    return result_cache.folder(_work(params, data).name)
+    code = source_digest([__name__], ("pipeline", "wavemix"), NEUTRAL)
+    return result_cache.folder(_work(params, data).name, code)
 
 
 def _each_repeat(params: Params) -> list[Params]:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipeline.checkpoints import result_cache
 from pipeline.checkpoints.trained import Trained
 from pipeline.core import source_code
 from pipeline.params import Params
-from pipeline.train import result_cache
 from pipeline.train.experiment import train, train_once
 from pipeline.train.trainer import Trainer
 from tests import ROOT

@@ -13,7 +13,6 @@ from pipeline.checkpoints.trained import DESCRIPTION
 from pipeline.core.hashing import configuration_hash
 from pipeline.core.paths import work_folder
 from pipeline.core.process import is_first_process
-from pipeline.core.source_code import NEUTRAL, source_digest
 
 CURVES = "curves.csv"
 
@@ -21,14 +20,13 @@ CURVES = "curves.csv"
 STAGE = "trained"
 
 
-def folder(training: str) -> Path:
-    """Where ``training`` is kept: the network's files and `CURVES`. With other code it is another training."""
-    code = source_digest(["pipeline.train.experiment"], ("pipeline", "wavemix"), NEUTRAL)
+def folder(training: str, code: str) -> Path:
+    """Return the folder that keeps ``training``, done by the code of digest ``code``: the network's files, `CURVES`."""
     return work_folder(STAGE, configuration_hash(training, code))
 
 
 def copy_outputs(kept: Path, out: Path, curves: Path) -> None:
-    """Write what is kept: the network as the folder ``out``, a row per epoch as the file ``curves``."""
+    """Copy the network in ``kept`` to the folder ``out``, and its row per epoch to the file ``curves``."""
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(kept, out, ignore=shutil.ignore_patterns(CURVES))
     curves.parent.mkdir(parents=True, exist_ok=True)
