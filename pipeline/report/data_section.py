@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from pipeline.core.markdown import table
 from pipeline.data.shards.manifest import Manifest, RawSize
-from pipeline.data.shards.reader import Decoded, read_shard
+from pipeline.data.shards.reader import Decoded, ShardReader
 from pipeline.plotting import charts
 from pipeline.tasks import task_of
 
@@ -82,9 +82,8 @@ def _spread(folder: Path, manifest: Manifest, count: int) -> Iterator[Decoded]:
     wanted = {round(i * (split.samples - 1) / max(count - 1, 1)) for i in range(min(count, split.samples))}
     first = 0
     for shard in split.shards:
-        here = {number - first for number in wanted if first <= number < first + shard.samples}
-        if here:
-            for number, sample in enumerate(read_shard(folder / shard.name, shard, manifest)):
-                if number in here:
-                    yield sample
+        reader = ShardReader(folder, shard, manifest)
+        for number in sorted(wanted):
+            if first <= number < first + shard.samples:
+                yield reader.sample(number - first)
         first += shard.samples

@@ -6,27 +6,55 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from numpy.typing import NDArray
 
 from pipeline.data.loading.batch import Batch
 from pipeline.data.loading.order import rank_slice
+from pipeline.data.loading.prefetch import map_ahead
 from pipeline.data.shards.manifest import Manifest
-from pipeline.data.shards.reader import read_shard
+from pipeline.data.shards.reader import ShardReader, empty_samples
+
+AHEAD = 2
+"""Batches decoded in the background, each by a thread."""
+
+
+def evaluation_batch_size(batch_size: int, world_size: int, accumulate: int) -> int:
+    """Return the images that a process works on at once in training, so that validation takes no more memory.
+
+    Args:
+        batch_size: of a step, over all processes.
+        accumulate: parts that a process takes its share of a batch in.
+    """
+    return max(1, batch_size // (world_size * accumulate))
 
 
 def evaluation_batches(
     folder: Path, manifest: Manifest, split: str, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> Iterator[Batch]:
-    """Every sample of ``split`` once over all ranks, in the shards' order, holding one shard at a time."""
+    """Yield every sample of ``split`` once over all ranks, in the shards' order, read ahead in the background.
+
+    Each rank reads and decodes its own part of each shard, and holds at most `AHEAD` + 1 batches of it.
+
+    Raises:
+        UserError: a shard is missing, cut short, or holds other samples than the manifest says.
+    """
+
+    def read(job: tuple[ShardReader, NDArray[np.int64]]) -> Batch:
+        reader, positions = job
+        images, targets = empty_samples(manifest, len(positions))
+        reader.read(positions, images, targets)
+        return Batch(torch.from_numpy(images), torch.from_numpy(targets))
+
+    return map_ahead(_jobs(folder, manifest, split, batch_size, rank, world_size), read, AHEAD)
+
+
+def _jobs(
+    folder: Path, manifest: Manifest, split: str, batch_size: int, rank: int, world_size: int
+) -> Iterator[tuple[ShardReader, NDArray[np.int64]]]:
+    """Yield the shard of each batch of ``rank`` and the positions in it (int64)."""
     for shard in manifest.split(split).shards:
-        part = range(shard.samples)[rank_slice(shard.samples, rank, world_size)]
-        images: list[npt.NDArray[np.uint8]] = []
-        targets: list[npt.NDArray[np.uint8] | int] = []
-        for number, (image, target) in enumerate(read_shard(folder / shard.name, shard, manifest)):
-            if number in part:
-                images.append(image)
-                targets.append(target)
-            if images and (len(images) == batch_size or number == part.stop - 1):
-                yield Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(targets)))
-                images, targets = [], []
+        reader = ShardReader(folder, shard, manifest)
+        part = np.arange(shard.samples)[rank_slice(shard.samples, rank, world_size)]
+        for first in range(0, len(part), batch_size):
+            yield reader, part[first : first + batch_size]

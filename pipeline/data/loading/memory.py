@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pipeline.core.device import upload
 from pipeline.data.loading.batch import Batch, Samples
 from pipeline.data.loading.loader import Loader
 from pipeline.data.shards.manifest import Manifest, Shard
-from pipeline.data.shards.reader import read_shard
+from pipeline.data.shards.reader import ShardReader, empty_samples
 
 
 def load_samples(folder: Path, manifest: Manifest, split: str) -> Samples:
@@ -24,36 +25,32 @@ def load_samples(folder: Path, manifest: Manifest, split: str) -> Samples:
     Raises:
         UserError: a shard is cut short, or holds other samples than the manifest says.
     """
-    count = manifest.split(split).samples
-    height, width = manifest.size
-    images = np.empty((count, height, width, manifest.channels), dtype=np.uint8)
-    targets = manifest.target.empty(count, manifest.size, manifest.num_classes)
+    images, targets = empty_samples(manifest, manifest.split(split).samples)
 
-    def fill(shard: Shard, start: int) -> None:
-        for offset, (image, target) in enumerate(read_shard(folder / shard.name, shard, manifest)):
-            images[start + offset] = image
-            targets[start + offset] = target
+    def fill(job: tuple[Shard, int]) -> None:
+        shard, start = job
+        part = slice(start, start + shard.samples)
+        ShardReader(folder, shard, manifest).read(np.arange(shard.samples), images[part], targets[part])
 
+    shards = manifest.split(split).shards
+    starts = itertools.accumulate((shard.samples for shard in shards), initial=0)
     with ThreadPoolExecutor() as pool:
-        start, jobs = 0, []
-        for shard in manifest.split(split).shards:
-            jobs.append(pool.submit(fill, shard, start))
-            start += shard.samples
-        for job in jobs:
-            job.result()
+        for _ in pool.map(fill, zip(shards, starts, strict=False)):
+            pass
     return Samples(torch.from_numpy(images), torch.from_numpy(targets))
 
 
-def sample_bytes(manifest: Manifest) -> int:
-    """Bytes of one decoded sample."""
+def pixel_bytes(manifest: Manifest) -> int:
+    """Return the bytes of the pixels of one decoded sample, those of its mask among them."""
     height, width = manifest.size
-    target_bytes = manifest.target.sample_bytes(manifest.size, manifest.num_classes)
-    return height * width * manifest.channels + target_bytes
+    return height * width * (manifest.channels + manifest.target.spatial)
 
 
 def split_bytes(manifest: Manifest, split: str) -> int:
-    """Bytes that `load_samples` takes."""
-    return manifest.split(split).samples * sample_bytes(manifest)
+    """Return the bytes that `load_samples` takes."""
+    height, width = manifest.size
+    target_bytes = manifest.target.sample_bytes(manifest.size, manifest.num_classes)
+    return manifest.split(split).samples * (height * width * manifest.channels + target_bytes)
 
 
 @dataclass(frozen=True)

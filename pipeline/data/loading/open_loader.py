@@ -10,7 +10,7 @@ import torch
 from pipeline.core.errors import UserError
 from pipeline.data.loading.augmentation import build_augment
 from pipeline.data.loading.loader import Loader
-from pipeline.data.loading.memory import MemoryLoader, load_samples, sample_bytes, split_bytes
+from pipeline.data.loading.memory import MemoryLoader, load_samples, pixel_bytes, split_bytes
 from pipeline.data.loading.order import SampleOrder
 from pipeline.data.loading.streaming import StreamLoader
 from pipeline.data.shards.manifest import Manifest
@@ -48,7 +48,7 @@ def open_loader(
         settings.seed,
         rank,
         world_size,
-        window=max(1, WINDOW_BYTES // sample_bytes(manifest)),
+        window=max(1, WINDOW_BYTES // pixel_bytes(manifest)),
     )
     ahead_threads = threads if on_host else 0
     cache: str = params.machine.cache

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from pipeline.data.loading.batch import Batch
 from pipeline.data.loading.loader import Loader
+from pipeline.data.loading.order import rank_slice
 from pipeline.data.loading.prefetch import map_ahead
 from pipeline.data.shards.manifest import Manifest
-from pipeline.data.shards.reader import read_shard
+from pipeline.data.shards.reader import ShardReader, empty_samples
 
 Numbered = tuple[Tensor, Batch]
 """Samples and their numbers in the split (int64)."""
@@ -64,29 +65,23 @@ class StreamLoader(Loader):
             del window, part, taken
 
     def _size(self, batch: int) -> int:
-        """Samples of this rank in ``batch``."""
-        first, last = self.samples_in(batch), self.samples_in(batch + 1)
-        return int(self.plan.mine(torch.arange(first, last)).sum())
+        """Return how many samples of ``batch`` are this rank's."""
+        length = self.samples_in(batch + 1) - self.samples_in(batch)
+        return len(range(length)[rank_slice(length, self.plan.rank, self.plan.world_size)])
 
     def _read(self, window: tuple[list[int], Tensor]) -> Numbered:
         """The samples numbered as the order says, in that order, from these shards."""
         shards, order = window
         numbers = order.numpy()
-        (height, width), channels = self.manifest.size, self.manifest.channels
-        images = np.empty((len(numbers), height, width, channels), dtype=np.uint8)
-        targets = self.manifest.target.empty(len(numbers), self.manifest.size, self.manifest.num_classes)
+        images, targets = empty_samples(self.manifest, len(numbers))
         starts = np.concatenate([[0], np.cumsum(self.plan.shards)])
 
         def fill(number: int) -> None:
-            shard = self.manifest.split(self.split).shards[number]
-            here = np.flatnonzero((numbers >= starts[number]) & (numbers < starts[number + 1]))
-            # Position in the shard -> position in the window, in the shard's order.
-            slots = dict(sorted(zip((numbers[here] - starts[number]).tolist(), here.tolist(), strict=True)))
-            if not slots:
-                return
-            samples = read_shard(self.folder / shard.name, shard, self.manifest, slots)
-            for slot, (image, target) in zip(slots.values(), samples, strict=True):
-                images[slot], targets[slot] = image, target
+            slots = np.flatnonzero((numbers >= starts[number]) & (numbers < starts[number + 1]))
+            if len(slots):
+                shard = self.manifest.split(self.split).shards[number]
+                reader = ShardReader(self.folder, shard, self.manifest)
+                reader.read(numbers[slots] - starts[number], images, targets, slots)
 
         with ThreadPoolExecutor(self.workers) as pool:
             for _ in pool.map(fill, shards):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,3 +33,21 @@ def decode_array(members: Mapping[str, memoryview], prefix: str) -> NDArray[np.u
             with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as image:
                 return np.asarray(image)
     raise KeyError(f"no {prefix}npy, {prefix}png, {prefix}jpg or {prefix}webp among {', '.join(members)}")
+
+
+def decode_npy_rows(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the arrays that ``rows`` uint8 (B, L) are as ``.npy`` files, a view uint8 (B, ...).
+
+    Raises:
+        ValueError: one of them is no such file, or they differ in shape.
+    """
+    stream = io.BytesIO(rows[0].tobytes())
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("not version 1.0 of the format")
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    header = stream.tell()
+    if fortran_order or dtype != np.uint8 or math.prod(shape) != rows.shape[1] - header:
+        raise ValueError(f"an array of {dtype} {shape} in {rows.shape[1] - header} bytes")
+    if (rows[:, :header] != rows[0, :header]).any():
+        raise ValueError("arrays of several shapes")
+    return rows[:, header:].reshape(-1, *shape)

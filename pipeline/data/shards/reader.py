@@ -1,74 +1,148 @@
-"""One shard, read sample by sample."""
+"""One shard, read by the positions of its samples."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterator
+import mmap
+from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from pipeline.core.errors import UserError
 from pipeline.core.storage import Storage
 from pipeline.data.shards.arrays import decode_array
+from pipeline.data.shards.equal_samples import EqualSamples
 from pipeline.data.shards.manifest import Manifest, Shard
+from pipeline.data.shards.tar import walk
 
-BLOCK = 512
-"""Bytes of a tar header, and what members are padded to (POSIX ustar)."""
+READ_AHEAD = 1 << 17
+"""Bytes that Linux reads ahead when asked to: what is more in one call, it drops."""
 
-
-Decoded = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | int]
+Decoded = tuple[NDArray[np.uint8], Any]
 """Image uint8 (H, W, C), and its target as an element of `TargetKind.empty`."""
 
 
-def read_shard(
-    path: Path, shard: Shard, manifest: Manifest, wanted: Container[int] | None = None
-) -> Iterator[Decoded]:
-    """The (image, target) pairs of one shard in its order, or those of them whose positions are ``wanted``.
+def empty_samples(manifest: Manifest, count: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Return room for ``count`` samples: images uint8 (count, H, W, C), not filled, and targets."""
+    images = np.empty((count, *manifest.size, manifest.channels), np.uint8)
+    return images, manifest.target.empty(count, manifest.size, manifest.num_classes)
 
-    Raises:
-        UserError: as `load_samples`.
+
+class ShardReader:
+    """The samples of one shard, which is memory-mapped where it lies on this machine.
+
+    A raw shard as `ShardWriter` writes it is indexed by arithmetic, so that only the samples that are read are
+    touched. In any other the members' headers are walked once. A reader may be shared by threads.
     """
-    count = 0
-    pending: dict[str, memoryview] = {}
-    key = ""
-    for name, content in _members(_content(path, shard, manifest), path):
-        sample_key, _, kind = name.partition(".")
-        if sample_key != key and pending:
-            if wanted is None or count in wanted:
-                yield decode_sample(pending, manifest, path)
-            count += 1
-            pending = {}
-        key = sample_key
-        pending[kind] = content
-    if pending:
-        if wanted is None or count in wanted:
-            yield decode_sample(pending, manifest, path)
-        count += 1
-    if count != shard.samples:
-        raise UserError(
-            f"{path}: {count} samples, the manifest says {shard.samples}; delete {path.parent} and "
-            "run `uv run dvc repro`"
-        )
 
+    def __init__(self, folder: Path, shard: Shard, manifest: Manifest) -> None:
+        self._path, self._shard, self._manifest = folder / shard.name, shard, manifest
+        self._mapping: mmap.mmap | None = None
 
-def _content(path: Path, shard: Shard, manifest: Manifest) -> memoryview:
-    """The bytes of a shard: of the file at ``path``, or from where the manifest says that the shards lie."""
-    if manifest.location is None or path.exists():
-        return memoryview(path.read_bytes())
-    storage = Storage(manifest.location)
-    content = storage.read(shard.name)
-    if content is None or hashlib.sha256(content).hexdigest() != shard.sha256:
-        raise UserError(
-            f"{storage.place(shard.name)}: {'missing' if content is None else 'not what was written'}; "
-            "prepare it again"
-        )
-    return memoryview(content)
+    def read(
+        self,
+        positions: NDArray[np.int64],
+        images: NDArray[np.uint8],
+        targets: NDArray[Any],
+        slots: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Decode the samples at ``positions`` (N,) of the shard into ``slots`` (N,) of ``images`` and ``targets``.
+
+        Without ``slots`` they are put in their order from the first slot on.
+
+        Raises:
+            UserError: the shard is missing, cut short, or holds other samples than the manifest says.
+        """
+        slots = np.arange(len(positions)) if slots is None else slots
+        order = np.argsort(positions)
+        positions, slots = positions[order], slots[order]
+        if self._equal is not None:
+            runs = np.flatnonzero(np.diff(positions, prepend=-2) != 1)
+            lasts = np.append(runs[1:], len(positions))[: len(runs)] - 1
+            stride = self._equal.stride
+            self._read_ahead((positions[runs] * stride).tolist(), ((positions[lasts] + 1) * stride).tolist())
+            if self._equal.copy(positions, images, targets, slots, self._manifest):
+                return
+        for position, slot in zip(positions.tolist(), slots.tolist(), strict=True):
+            images[slot], targets[slot] = self.sample(position)
+
+    def sample(self, position: int) -> Decoded:
+        """Return the sample at ``position``.
+
+        Raises:
+            UserError: as `read`.
+        """
+        members = {
+            extension: self._content[start : start + length]
+            for extension, (start, length) in self._index[position].items()
+        }
+        return decode_sample(members, self._manifest, self._path)
+
+    @cached_property
+    def _content(self) -> memoryview:
+        """The bytes of the shard: of the file, or from where the manifest says that the shards lie."""
+        path, location = self._path, self._manifest.location
+        if location is None or path.exists():
+            try:
+                with path.open("rb") as file:
+                    self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    # Else each page that is touched would bring its neighbours, other samples, from the disk.
+                    self._mapping.madvise(mmap.MADV_RANDOM)
+                    return memoryview(self._mapping)
+            except FileNotFoundError:
+                raise UserError(f"{path}: missing; delete {path.parent} and run `uv run dvc repro`") from None
+            except ValueError:  # an empty file has nothing to map
+                return memoryview(b"")
+        storage = Storage(location)
+        content = storage.read(self._shard.name)
+        if content is None or hashlib.sha256(content).hexdigest() != self._shard.sha256:
+            raise UserError(
+                f"{storage.place(self._shard.name)}: {'missing' if content is None else 'not what was written'}; "
+                "prepare it again"
+            )
+        return memoryview(content)
+
+    @cached_property
+    def _equal(self) -> EqualSamples | None:
+        return EqualSamples.find(self._content, self._shard.samples, self._path)
+
+    @cached_property
+    def _index(self) -> list[dict[str, tuple[int, int]]]:
+        """Start and length of each sample's members by extension."""
+        samples: list[dict[str, tuple[int, int]]] = []
+        key = None
+        self._read_ahead([0], [len(self._content)])
+        for member in walk(self._content, self._path):
+            if member.key != key:
+                samples.append({})
+                key = member.key
+            samples[-1][member.extension] = member.start, member.length
+        if len(samples) != self._shard.samples:
+            raise UserError(
+                f"{self._path}: {len(samples)} samples, the manifest says {self._shard.samples}; "
+                f"delete {self._path.parent} and run `uv run dvc repro`"
+            )
+        return samples
+
+    def _read_ahead(self, firsts: Iterable[int], ends: Iterable[int]) -> None:
+        """Have the system bring these parts of the shard from the disk, all at once and in the background."""
+        if self._mapping is None:
+            return
+        for first, end in zip(firsts, ends, strict=True):
+            for start in range(first // mmap.PAGESIZE * mmap.PAGESIZE, end, READ_AHEAD):
+                self._mapping.madvise(mmap.MADV_WILLNEED, start, min(READ_AHEAD, end - start))
 
 
 def decode_sample(members: dict[str, memoryview], manifest: Manifest, path: Path) -> Decoded:
-    """Decode the members of one sample; only the contract's own extensions are ever read."""
+    """Decode the members of one sample; only the contract's own extensions are ever read.
+
+    Raises:
+        UserError: they are not a sample of ``manifest``.
+    """
     try:
         image = decode_array(members, "")
         if manifest.channels == 1 and image.ndim == 3:
@@ -76,29 +150,11 @@ def decode_sample(members: dict[str, memoryview], manifest: Manifest, path: Path
             image = image[..., :1]
         if image.ndim == 2:
             image = image[..., None]
-        if image.shape != (*manifest.size, manifest.channels):
-            raise ValueError(f"image of shape {image.shape}")
+        if image.shape != (*manifest.size, manifest.channels) or image.dtype != np.uint8:
+            raise ValueError(f"image of {image.dtype} {image.shape}")
         target = manifest.target.decode(members, manifest.size, manifest.num_classes)
     except (KeyError, ValueError, OSError) as error:
         raise UserError(
             f"{path}: not a shard of this manifest ({error}); delete {path.parent} and run `uv run dvc repro`"
         ) from None
     return image, target
-
-
-def _members(content: memoryview, path: Path) -> Iterator[tuple[str, memoryview]]:
-    """(name, content) of each plain file in a tar. Our shards hold nothing else, so the walk is a few lines
-    and some ten times faster than `tarfile`."""
-    position = 0
-    while position + BLOCK <= len(content):
-        header = content[position : position + BLOCK]
-        if not any(header[:8]):
-            return
-        name = bytes(header[:100]).rstrip(b"\0").decode()
-        size = int(bytes(header[124:136]).rstrip(b"\0 ") or b"0", 8)
-        start = position + BLOCK
-        if start + size > len(content):
-            raise UserError(f"{path}: cut short; delete {path.parent} and run `uv run dvc repro`")
-        if bytes(header[156:157]) in (b"0", b"\0"):
-            yield name, content[start : start + size]
-        position = start + -(-size // BLOCK) * BLOCK

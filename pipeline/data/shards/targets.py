@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.data.shards.arrays import decode_array, encode_npy
+from pipeline.data.shards.arrays import decode_array, decode_npy_rows, encode_npy
 
 IGNORE = 255
 """Train id of pixels that count neither in the loss nor in the metrics (Cityscapes' own convention)."""
@@ -45,6 +45,23 @@ class TargetKind(ABC):
             ValueError: it has another form, or names a class outside 0..``classes`` - 1.
         """
 
+    def decode_rows(
+        self,
+        extension: str,
+        rows: NDArray[np.uint8],
+        lengths: NDArray[np.int64],
+        size: Size,
+        classes: int,
+    ) -> NDArray[Any]:
+        """Return the targets (B, ...) that lie, as members called ``extension``, in the first ``lengths`` (B,) bytes
+        of ``rows`` uint8 (B, L), as `decode` finds them one by one.
+
+        Raises:
+            KeyError, ValueError: as `decode`.
+        """
+        contents = (memoryview(row[:length]) for row, length in zip(rows, lengths.tolist(), strict=True))
+        return np.stack([self.decode({extension: content}, size, classes) for content in contents])
+
     @abstractmethod
     def empty(self, samples: int, size: Size, classes: int) -> NDArray[Any]:
         """Return room for the targets of ``samples`` images of ``size``, zeroed."""
@@ -68,6 +85,22 @@ class ClassIndex(TargetKind):
         index = int(bytes(members["cls"]))
         _check_classes([index], classes)
         return index
+
+    def decode_rows(
+        self,
+        extension: str,
+        rows: NDArray[np.uint8],
+        lengths: NDArray[np.int64],
+        size: Size,  # noqa: ARG002
+        classes: int,
+    ) -> NDArray[np.int64]:
+        if extension != "cls":
+            raise KeyError(extension)
+        width = max(1, int(lengths.max()))
+        digits = np.where(np.arange(width) < lengths[:, None], rows[:, :width], 0).astype(np.uint8)
+        indices = digits.view(f"S{width}")[:, 0].astype(np.int64)
+        _check_classes([int(indices.min()), int(indices.max())], classes)
+        return indices
 
     def empty(self, samples: int, size: Size, classes: int) -> NDArray[np.int64]:  # noqa: ARG002
         return np.zeros(samples, np.int64)
@@ -118,12 +151,24 @@ class ClassMask(TargetKind):
 
     def decode(self, members: Mapping[str, memoryview], size: Size, classes: int) -> NDArray[np.uint8]:
         mask = decode_array(members, "mask.")
-        if mask.shape != size or mask.dtype != np.uint8:
-            raise ValueError(f"mask of {mask.dtype} {mask.shape}")
-        known = mask[mask != IGNORE]
-        if known.size:
-            _check_classes([int(known.max())], classes)
+        _check_masks(mask[None], size, classes)
         return mask
+
+    def decode_rows(
+        self,
+        extension: str,
+        rows: NDArray[np.uint8],
+        lengths: NDArray[np.int64],
+        size: Size,
+        classes: int,
+    ) -> NDArray[np.uint8]:
+        if extension != "mask.npy":
+            raise KeyError(extension)
+        if (lengths != lengths[0]).any():
+            raise ValueError("masks of several sizes")
+        masks = decode_npy_rows(rows[:, : lengths[0]])
+        _check_masks(masks, size, classes)
+        return masks
 
     def empty(self, samples: int, size: Size, classes: int) -> NDArray[np.uint8]:  # noqa: ARG002
         return np.zeros((samples, *size), np.uint8)
@@ -145,3 +190,14 @@ def _check_classes(indices: list[int], classes: int) -> None:
     for index in indices:
         if not 0 <= index < classes:
             raise ValueError(f"class {index}, the manifest has 0 to {classes - 1}")
+
+
+def _check_masks(masks: NDArray[np.uint8], size: Size, classes: int) -> None:
+    """Refuse ``masks`` (B, H, W) of another size or type, or with a class that there is not.
+
+    Raises:
+        ValueError: says what was got.
+    """
+    if masks.shape[1:] != size or masks.dtype != np.uint8:
+        raise ValueError(f"mask of {masks.dtype} {masks.shape[1:]}")
+    _check_classes([int(masks.max(where=masks != IGNORE, initial=0))], classes)
