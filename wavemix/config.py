@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from wavemix.choices import check_choice
-from wavemix.wavelet import wavelet_filters
+from wavemix.wavelet import check_wavelet
 
 TASKS = ("classification", "segmentation")
 EXPANSIONS = ("deconvolution", "bilinear", "bicubic", "idwt")
 MIXERS = ("dwt", "none", "dft", "maxpool")
 FAMILIES = ("wavemix-lite", "wavemix")
 MEMORY = ("default", "lean")
+IMPLEMENTATIONS = ("fast", "reference")
+WAVELET_MODES = ("zero", "symmetric", "reflect", "periodic", "periodization")
+LARGEST = 2**20
+"""Upper bound of every size: far above any network, and low enough that no product of sizes overflows."""
 MAX_LEVELS = 4
 
 _SIZE = re.compile(r"(\d+)/(\d+)((?:\s+(?:ff|mul)\d+)*)")
@@ -57,19 +61,25 @@ class ModelConfig:
     """Side in pixels of the patch stem's patches; None: the strided stem of the paper."""
     memory: str = "default"
     """"lean" keeps fewer activations in training and recomputes the cheap part of each block."""
+    implementation: str = "fast"
+    """"fast", or "reference": the paper's block in plain words on pytorch_wavelets; the weights are the same."""
+    wavelet_mode: str = "zero"
+    """How the transform continues the image beyond its border; other than "zero" with "reference" only."""
 
     def __post_init__(self) -> None:
         for field in ("num_classes", "dim", "depth", "in_channels", "mult", "stem_stride"):
-            _check_positive(field, getattr(self, field))
+            _check_whole(field, getattr(self, field))
         for field in ("ff", "patch_size"):
             if getattr(self, field) is not None:
-                _check_positive(field, getattr(self, field))
+                _check_whole(field, getattr(self, field))
         for field, allowed in (
             ("task", TASKS),
             ("expansion", EXPANSIONS),
             ("mixer", MIXERS),
             ("family", FAMILIES),
             ("memory", MEMORY),
+            ("implementation", IMPLEMENTATIONS),
+            ("wavelet_mode", WAVELET_MODES),
         ):
             check_choice(field, getattr(self, field), allowed)
         if self.dim % 4:
@@ -77,8 +87,7 @@ class ModelConfig:
             raise ValueError(
                 f"dim is {self.dim}; it must be a multiple of 4, for example {near} or {near + 4}"
             )
-        if isinstance(self.levels, bool) or self.levels not in range(1, MAX_LEVELS + 1):
-            raise ValueError(f"levels is {self.levels!r}; allowed are 1 to {MAX_LEVELS}")
+        _check_whole("levels", self.levels, MAX_LEVELS)
         if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float):
             raise ValueError(f"dropout is {self.dropout!r}; it must be a number, at least 0 and below 1")
         if not 0 <= self.dropout < 1:
@@ -93,24 +102,36 @@ class ModelConfig:
                 f"patch_size {self.patch_size} and stem_stride {self.stem_stride} exclude each other; "
                 "set stem_stride to 1 or patch_size to None"
             )
-        if self.mixer == "dwt":
-            wavelet_filters(self.wavelet)
-        elif self.learnable or self.family != "wavemix-lite":
+        check_wavelet(self.wavelet)
+        if self.mixer != "dwt" and (self.learnable or self.family != "wavemix-lite"):
             raise ValueError(
                 f"mixer {self.mixer!r} has no wavelet: it needs family 'wavemix-lite', learnable false"
             )
-        elif self.mixer != "maxpool" and self.levels != 1:
+        if self.mixer in ("none", "dft") and self.levels != 1:
             raise ValueError(
                 f"mixer {self.mixer!r} keeps the resolution: levels must be 1, not {self.levels}"
             )
         if self.family == "wavemix" and self.expansion != "deconvolution":
             raise ValueError(f"family 'wavemix' expands by 'deconvolution' only, not {self.expansion!r}")
+        if self.implementation == "reference":
+            self._check_reference()
+        elif self.wavelet_mode != "zero":
+            raise ValueError(f"wavelet_mode {self.wavelet_mode!r} needs implementation 'reference'")
         allowed = {self.dim, 4 * self.dim} if self.expansion == "idwt" else {self.dim}
         if self.expansion != "deconvolution" and self.feedforward not in allowed:
             raise ValueError(
                 f"expansion {self.expansion!r} keeps the channels: ff must be "
                 f"{' or '.join(map(str, sorted(allowed)))}, not {self.ff}"
             )
+
+    def _check_reference(self) -> None:
+        plain = {"family": "wavemix-lite", "mixer": "dwt", "learnable": False, "memory": "default"}
+        for field, value in plain.items():
+            if getattr(self, field) != value:
+                raise ValueError(
+                    f"implementation 'reference' is the paper's block alone: {field} must be {value!r}, "
+                    f"not {getattr(self, field)!r}"
+                )
 
     @property
     def feedforward(self) -> int:
@@ -165,6 +186,6 @@ def parse_size(name: str) -> dict[str, int]:
     return keywords | {{"ff": "ff", "mul": "mult"}[key]: int(value) for key, value in options}
 
 
-def _check_positive(field: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{field} is {value!r}; it must be a whole number of at least 1")
+def _check_whole(field: str, value: object, largest: int = LARGEST) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
+        raise ValueError(f"{field} is {value!r}; it must be a whole number from 1 to {largest}")

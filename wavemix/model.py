@@ -1,9 +1,10 @@
 """The network: stem, blocks, head; made by name ("128/7", "256/16 ff512 mul3") or from a `ModelConfig`."""
 
+from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from torch import Tensor, nn
 
 from wavemix.block import Block
@@ -12,7 +13,10 @@ from wavemix.config import ModelConfig, parse_size
 from wavemix.fuse import fused_copy
 from wavemix.heads import HEADS
 from wavemix.paper import paper_rows
+from wavemix.reference import ReferenceBlock
 from wavemix.stem import make_stem
+
+BLOCKS: dict[str, type[nn.Module]] = {"fast": Block, "reference": ReferenceBlock}
 
 
 class WaveMixLite(nn.Module, PyTorchModelHubMixin):
@@ -30,7 +34,8 @@ class WaveMixLite(nn.Module, PyTorchModelHubMixin):
         self.config = config
         self.fused = False
         self.stem: nn.Module = make_stem(config)
-        self.blocks = nn.Sequential(*(Block(config) for _ in range(config.depth)))
+        block = BLOCKS[config.implementation]
+        self.blocks = nn.Sequential(*(block(config) for _ in range(config.depth)))
         self.head = HEADS[config.task](config)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -71,9 +76,22 @@ class WaveMixLite(nn.Module, PyTorchModelHubMixin):
         return super().train(mode)
 
     @classmethod
-    def _from_pretrained(cls, **keywords: Any) -> Self:
-        """Where the mixin would leave tensors that the file lacks at random, an error."""
-        return cast(Self, super()._from_pretrained(**(keywords | {"strict": True})))
+    def _from_pretrained(
+        cls, *, model_id: str, config: ModelConfig, map_location: str = "cpu", **keywords: Any
+    ) -> Self:
+        """Load as `wavemix.load` does.
+
+        The mixin would build whatever network the config asks for, leave tensors that the file lacks at random
+        and unpickle the weights of a repository without safetensors.
+        """
+        from wavemix.weights import WEIGHTS_FILE, load_weights
+
+        path = Path(model_id) / WEIGHTS_FILE
+        if not Path(model_id).is_dir():
+            names = ("revision", "cache_dir", "force_download", "token", "local_files_only")
+            options = {name: keywords[name] for name in names}
+            path = Path(hf_hub_download(model_id, WEIGHTS_FILE, **options))
+        return cast(Self, load_weights(config, path).to(map_location).eval())
 
 
 def check_image_size(config: ModelConfig, height: int, width: int) -> None:

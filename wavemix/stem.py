@@ -29,9 +29,9 @@ class StridedStem(nn.Sequential):
             nn.Conv2d(dim // 2, dim, 3, self.step, padding=1),
         )
         plain = 9 * dim // 2 * (channels * self.step**2 + dim)  # MACs per output pixel
-        self.merge = (
-            4 * channels * dim * (2 * self.step + 3) ** 2 < plain
-        )  # measured: below, strips cost more
+        composed = channels * dim * (2 * self.step + 3) ** 2
+        pays = 4 * composed < plain  # measured: otherwise the strips cost more than the composition saves
+        self.merge = pays and config.implementation == "fast"
         self.register_buffer("folded_weight", None, persistent=False)  # known once the network is fused
         self.register_buffer("folded_bias", None, persistent=False)
 

@@ -18,20 +18,26 @@ from wavemix.choices import suggest
 def _filter_bank(wavelet: str) -> tuple[tuple[float, ...], ...]:
     import pywt
 
+    return tuple(tuple(taps) for taps in pywt.Wavelet(wavelet).filter_bank)
+
+
+def check_wavelet(wavelet: object) -> None:
+    """Raise ValueError unless PyWavelets knows a discrete wavelet of that name."""
+    import pywt
+
     names = pywt.wavelist(kind="discrete")
     if wavelet not in names:
         raise ValueError(
             f"unknown wavelet {wavelet!r}{suggest(str(wavelet), names)}; allowed are the discrete wavelets "
             "of PyWavelets, for example 'haar', 'db2', 'sym4', 'bior2.2'"
         )
-    return tuple(tuple(taps) for taps in pywt.Wavelet(wavelet).filter_bank)
 
 
 def wavelet_filters(wavelet: str) -> Tensor:
-    """Low and high pass analysis filters as correlation kernels, float64 (2, length), length even.
+    """Return the low and high pass analysis filters as correlation kernels, float64 (2, length), length even.
 
-    Raises:
-        ValueError: PyWavelets knows no discrete wavelet of that name.
+    Args:
+        wavelet: a name that `check_wavelet` accepts.
     """
     low, high = _filter_bank(wavelet)[:2]
     return torch.tensor([low[::-1], high[::-1]], dtype=torch.float64)

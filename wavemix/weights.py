@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
@@ -16,6 +17,10 @@ from wavemix.model import WaveMixLite, build_model
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
+LARGEST_CONFIG = 2**16
+"""Bytes; `save` writes less than 1,000."""
+
+Shapes = dict[str, tuple[int, ...]]
 
 # The authors' modules, by the position in their nn.Sequential, and ours.
 _FEEDFORWARD = {"0": "widen", "3": "narrow", "4": "expansion", "5": "norm"}
@@ -62,7 +67,10 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def load(folder: str | Path) -> WaveMixLite:
-    """The network that `save` (or `WaveMixLite.save_pretrained`) wrote, on the CPU, in training mode.
+    """Load the network that `save` (or `WaveMixLite.save_pretrained`) wrote, on the CPU, in training mode.
+
+    The files need not be trusted: nothing in them runs, and the config is compared with the names and shapes of
+    the weights before it can cost memory or time.
 
     Raises:
         ValueError: a file is missing or is not what it should be, or the weights do not fit the config.
@@ -71,26 +79,78 @@ def load(folder: str | Path) -> WaveMixLite:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise ValueError(f"{folder} holds no {name}; wavemix.save(model, folder) writes it")
+    return load_weights(_read_config(folder / CONFIG_FILE), folder / WEIGHTS_FILE)
+
+
+def load_weights(config: ModelConfig, path: Path) -> WaveMixLite:
+    """Build the network of `config` with the weights in a safetensors file.
+
+    Raises:
+        ValueError: the file is broken or its weights do not fit the config; noticed before the network is built.
+    """
     try:
-        values = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        state = load_file(folder / WEIGHTS_FILE)
-    except (ValueError, SafetensorError) as error:
-        raise ValueError(f"{folder} holds a broken {CONFIG_FILE} or {WEIGHTS_FILE}: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{folder / CONFIG_FILE} must hold an object with the fields of ModelConfig")
-    model = build_model(ModelConfig.from_dict(values))
+        _check_shapes(config, _read_shapes(path))
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path.parent} holds a broken {path.name}: {error}") from error
+    model = build_model(config)
     load_exactly(model, state)
     return model
 
 
+def _read_config(path: Path) -> ModelConfig:
+    if path.stat().st_size > LARGEST_CONFIG:
+        raise ValueError(f"{path} is larger than {LARGEST_CONFIG} bytes: it is not the config of a network")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.parent} holds a broken {CONFIG_FILE}: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold an object with the fields of ModelConfig")
+    return ModelConfig.from_dict(values)
+
+
+def _read_shapes(path: Path) -> Shapes:
+    """Read the header alone."""
+    with safe_open(path, framework="pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def _check_shapes(config: ModelConfig, shapes: Shapes) -> None:
+    """Raise ValueError unless a network of this config has tensors of these names and shapes; allocate nothing."""
+    blocks = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
+    if config.depth != len(blocks):
+        raise ValueError(f"the config is of {config.depth} blocks, the weights of {len(blocks)}")
+    try:
+        with torch.device("meta"):
+            expected = _shapes_of(build_model(config).state_dict())
+    except RuntimeError as error:  # more numbers in one tensor than can be counted
+        raise ValueError(f"the config is of a network too large to build: {error}") from error
+    _check_same(expected, shapes)
+
+
 def load_exactly(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Loads a state dict in which every tensor fits, or changes nothing.
+    """Load a state dict in which every tensor fits, or change nothing.
 
     Raises:
-        ValueError: names the tensors that are missing, left over or of another shape.
+        ValueError: names the tensors that are missing, left over, of another shape or kind of number, or that
+            hold NaN or infinity.
     """
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    own = model.state_dict()
+    _check_same(_shapes_of(own), _shapes_of(state))
+    for name, tensor in state.items():
+        if tensor.is_floating_point() != own[name].is_floating_point() or tensor.is_complex():
+            raise ValueError(f"the weights are broken: {name} is of {tensor.dtype}, not {own[name].dtype}")
+        if not tensor.isfinite().all():
+            raise ValueError(f"the weights are broken: {name} holds NaN or infinity")
+    model.load_state_dict(state)
+
+
+def _shapes_of(state: Mapping[str, Tensor]) -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _check_same(expected: Shapes, shapes: Shapes) -> None:
     differences = {
         "missing": [name for name in expected if name not in shapes],
         "left over": [name for name in shapes if name not in expected],
@@ -107,7 +167,6 @@ def load_exactly(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             if names
         )
         raise ValueError(f"the weights fit another model than this one: {found}")
-    model.load_state_dict(state)
 
 
 def load_authors_state_dict(model: WaveMixLite, state_dict: Mapping[str, Tensor]) -> None:
