@@ -76,9 +76,7 @@ class WaveMixLite(nn.Module, PyTorchModelHubMixin):
         return super().train(mode)
 
     @classmethod
-    def _from_pretrained(
-        cls, *, model_id: str, config: ModelConfig, map_location: str = "cpu", **keywords: Any
-    ) -> Self:
+    def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **keywords: Any) -> Self:
         """Load as `wavemix.load` does.
 
         The mixin would build whatever network the config asks for, leave tensors that the file lacks at random
@@ -91,7 +89,7 @@ class WaveMixLite(nn.Module, PyTorchModelHubMixin):
             names = ("revision", "cache_dir", "force_download", "token", "local_files_only")
             options = {name: keywords[name] for name in names}
             path = Path(hf_hub_download(model_id, WEIGHTS_FILE, **options))
-        return cast(Self, load_weights(config, path).to(map_location).eval())
+        return cast(Self, load_weights(keywords["config"], path).to(map_location).eval())
 
 
 def check_image_size(config: ModelConfig, height: int, width: int) -> None:

@@ -82,7 +82,8 @@ class InverseTransform(nn.Module):
         """(B, dim or 4 dim, h, w) -> (B, dim, about 2^levels h, about 2^levels w)."""
         filters = list(self.filters.buffers())
         with torch.autocast(x.device.type, enabled=False):
-            low, *details = x.to(filters[0].dtype).unflatten(1, (self.dim, -1)).unbind(2)
+            bands = x.to(filters[0].dtype).reshape(x.shape[0], self.dim, -1, *x.shape[2:])
+            low, *details = bands.unbind(2)
             for _ in range(self.levels):
                 details = details or [torch.zeros_like(low)] * 3
                 low, details = _pytorch_wavelets().lowlevel.sfb2d(low, *details, filters, self.mode), []

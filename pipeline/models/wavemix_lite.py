@@ -47,6 +47,11 @@ class WaveMixKeys(Family):
     patch_size: Width | None = None
     """Side in pixels of the patches of the authors' patch stem; null is the paper's strided stem."""
 
+    implementation: str = "fast"
+    """The block's code: fast, or reference, the paper's block in plain words; the weights are the same."""
+    wavelet_mode: str = "zero"
+    """Border of the wavelet transform: zero; with the reference also symmetric, reflect, periodic, periodization."""
+
     def config(self, spec: NetworkSpec) -> ModelConfig:
         """Return what fixes the network.
 

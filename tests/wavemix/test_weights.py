@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 import wavemix
 from wavemix import WaveMixLite, create_model
+from wavemix.weights import load_exactly
 
 
 @pytest.fixture
@@ -120,6 +121,15 @@ def test_numbers_that_are_no_weights_are_refused(
     for load in (wavemix.load, WaveMixLite.from_pretrained):
         with pytest.raises(ValueError, match=message):
             load(tmp_path)
+
+
+def test_of_tensors_without_numbers_the_shapes_are_compared() -> None:
+    with torch.device("meta"):
+        model = create_model("8/1", task="classification", num_classes=3)
+        shapes = {name: torch.empty(tensor.shape) for name, tensor in model.state_dict().items()}
+    load_exactly(model, shapes)
+    with pytest.raises(ValueError, match="1 of another shape"):
+        load_exactly(model, shapes | {"stem.0.bias": torch.empty(5, device="meta")})
 
 
 def test_weights_of_half_precision_load(model: WaveMixLite, tmp_path: Path) -> None:
