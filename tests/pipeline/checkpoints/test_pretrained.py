@@ -72,7 +72,7 @@ def test_starts_from_them_and_trains_on(earlier: Callable[..., Params]) -> None:
     assert tagged.count(None) == 1
 
 
-@pytest.mark.parametrize("changes", [{"class_names": ["cyan", "green", "blue"]}, {"task": "segmentation"}])
+@pytest.mark.parametrize("changes", [{"class_names": ["cyan", "green", "blue"]}, {"task": "multilabel"}])
 def test_for_other_classes_or_another_task_the_head_starts_anew(
     earlier: Callable[..., Params], capsys: pytest.CaptureFixture[str], changes: dict[str, Any]
 ) -> None:
