@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 
@@ -30,6 +29,3 @@ class Samples:
         """The samples at ``indices`` (int64 (B,)), copied."""
         # Some four times as fast as indexing with a tensor, which works pixel by pixel.
         return Batch(self.images.index_select(0, indices), self.targets.index_select(0, indices))
-
-    def to(self, device: torch.device) -> Samples:
-        return Samples(self.images.to(device), self.targets.to(device))

@@ -10,7 +10,8 @@ import torch
 from pipeline.core.errors import UserError
 from pipeline.data.loading.augmentation import build_augment
 from pipeline.data.loading.loader import Loader
-from pipeline.data.loading.memory import MemoryLoader, load_samples, pixel_bytes, split_bytes
+from pipeline.data.loading.memory import MemoryLoader, load_on_device, load_samples, pixel_bytes, split_bytes
+from pipeline.data.loading.node import agreed_place, copies_on_node, load_on_node
 from pipeline.data.loading.order import SampleOrder
 from pipeline.data.loading.streaming import StreamLoader
 from pipeline.data.shards.manifest import Manifest
@@ -53,13 +54,17 @@ def open_loader(
     ahead_threads = threads if on_host else 0
     cache: str = params.machine.cache
     if cache == "auto":
-        cache = _place(split_bytes(manifest, "train"), device, world_size, on_host)
+        cache = _place(split_bytes(manifest, "train"), device, on_host)
+        cache = agreed_place(cache) if world_size > 1 else cache
     if cache == "stream":
         return StreamLoader(plan, folder, manifest, workers=threads, augment=augment, threads=ahead_threads)
-    samples = load_samples(folder, manifest, "train")
     # What Albumentations works on has to lie on the host.
-    if cache == "device" and not on_host:
-        samples = samples.to(device)
+    if cache == "device" and device.type != "cpu" and not on_host:
+        samples = load_on_device(folder, manifest, "train", device)
+    elif world_size > 1:
+        samples = load_on_node(folder, manifest, "train")
+    else:
+        samples = load_samples(folder, manifest, "train")
     return MemoryLoader(plan, samples, augment=augment, threads=ahead_threads)
 
 
@@ -75,10 +80,10 @@ def _check_batch_size(batch_size: int, samples: int, world_size: int) -> None:
         )
 
 
-def _place(length: int, device: torch.device, world_size: int, on_host: bool) -> str:
+def _place(length: int, device: torch.device, on_host: bool) -> str:
+    """Return where a split of ``length`` bytes fits: device, host or stream."""
     if device.type == "cuda" and not on_host:
         memory = torch.cuda.get_device_properties(device).total_memory
         if length < memory * DEVICE_SHARE:
             return "device"
-    # As if all processes were on this host: each of them holds the whole split.
-    return "host" if length * world_size < psutil.virtual_memory().available * HOST_SHARE else "stream"
+    return "host" if length * copies_on_node() < psutil.virtual_memory().available * HOST_SHARE else "stream"

@@ -1,11 +1,11 @@
-"""Results worked on before they are asked for."""
+"""Batches made and sent to the device before they are asked for."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 import torch
@@ -14,13 +14,11 @@ from pipeline.core.device import upload
 from pipeline.data.loading.batch import Batch
 
 Item = TypeVar("Item")
-
-
 Result = TypeVar("Result")
 
 
 def map_ahead(items: Iterator[Item], work: Callable[[Item], Result], threads: int) -> Iterator[Result]:
-    """``map(work, items)``, in its order, with ``threads`` results worked on before they are asked for."""
+    """Yield ``map(work, items)``, in its order, with ``threads`` results worked on before they are asked for."""
     with ThreadPoolExecutor(threads) as pool:
         pending = deque(pool.submit(work, item) for item in islice(items, threads))
         while pending:
@@ -31,8 +29,14 @@ def map_ahead(items: Iterator[Item], work: Callable[[Item], Result], threads: in
 
 
 def prefetch(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """``batches`` on ``device``; to a GPU each travels while the one before is worked on."""
-    if device.type != "cuda":
+    """Yield ``batches`` on ``device``; from the host to a GPU each travels while the one before is worked on."""
+    first = next(batches, None)
+    if first is None:
+        return
+    batches, is_there = chain([first], batches), device.type != "cuda" or first.image.is_cuda
+    del first
+    if is_there:
+        # No copy to wait for: what lies on the GPU already is gathered there.
         yield from (Batch(*(upload(part, device) for part in batch)) for batch in batches)
         return
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

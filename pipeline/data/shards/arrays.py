@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -28,11 +29,20 @@ def decode_array(members: Mapping[str, memoryview], prefix: str) -> NDArray[np.u
     """
     if (content := members.get(f"{prefix}npy")) is not None:
         return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    for extension in ("png", "jpg", "webp"):
+    if (content := members.get(f"{prefix}jpg")) is not None:
+        return _decode_jpeg(content)
+    for extension in ("png", "webp"):
         if (content := members.get(f"{prefix}{extension}")) is not None:
-            with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as image:
+            with Image.open(io.BytesIO(content), formats=("PNG", "WEBP")) as image:
                 return np.asarray(image)
     raise KeyError(f"no {prefix}npy, {prefix}png, {prefix}jpg or {prefix}webp among {', '.join(members)}")
+
+
+def _decode_jpeg(content: memoryview) -> NDArray[np.uint8]:
+    """Return the pixels that Pillow would, in about half the time; a damaged file is a ValueError."""
+    *_, colorspace, _ = simplejpeg.decode_jpeg_header(content)
+    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, "GRAY" if colorspace == "Gray" else "RGB")
+    return pixels
 
 
 def decode_npy_rows(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
