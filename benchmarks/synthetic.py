@@ -28,17 +28,17 @@ def draw(count: int, size: tuple[int, int], seed: int) -> Pixels:
 def write_shards(
     folder: Path, size: tuple[int, int], samples: dict[str, int], encoding: str, per_shard: int = 2048
 ) -> Manifest:
-    """Shards of a ten-class dataset of that many ``samples`` per split, with their manifest."""
+    """Write shards of a ten-class dataset of that many ``samples`` per split; all shards have the same images."""
     folder.mkdir(parents=True)
     splits = {}
     for number, (split, count) in enumerate(samples.items()):
-        images, shards = draw(count, size, number), []
+        images, shards = draw(min(count, per_shard), size, number), []
         targets = np.random.default_rng(number).integers(0, CLASSES, count)
         for index, start in enumerate(range(0, count, per_shard)):
             name, stop = shard_name(split, index), min(start + per_shard, count)
             with ShardWriter(folder / name) as writer:
                 for key in range(start, stop):
-                    content = encode_image(images[key], encoding, 95)
+                    content = encode_image(images[key - start], encoding, 95)
                     writer.add(key, members(content, int(targets[key]), TARGETS["classification"], encoding))
             shards.append(writer.shard(name))
         histogram = np.bincount(targets, minlength=CLASSES).tolist()

@@ -49,7 +49,7 @@ def load(seen: Any, folder: Path, manifest: Manifest, rank: int, world_size: int
         decoded.append(self._shard.name)
         read(self, *arguments)
 
-    ShardReader.read = watched  # type: ignore[method-assign]
+    ShardReader.read = watched  # type: ignore[assignment, method-assign]
     result: dict[str, Any] = {"rank": rank, "place": node.agreed_place(node.PLACES[rank])}
     try:
         samples = node.load_on_node(folder, manifest, "train")
