@@ -2,6 +2,8 @@
 
     uv run python benchmarks/network.py --sizes 128/7 256/7 --dtypes bfloat16 float32
     uv run python benchmarks/network.py --against /path/to/python   # one that has the authors' package
+    uv run python benchmarks/network.py --beside /path/to/another/checkout   # of this project
+    uv run python benchmarks/network.py --compile --switches conv_1x1_as_mm subpixel_expansion   # each alone
 
 With --against, the authors' networks of the same sizes run in turns with ours, in the same session, each in
 every dtype it can train in, and the ratio of the best settings is printed. Every figure is the median of the
@@ -13,7 +15,7 @@ import json
 import statistics
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,10 @@ class Setting:
     seconds: float
     cpu_time: bool
     layout: str = "channels last"
+    checkout: str = str(HERE.parent)
+    """Folder whose `wavemix` is measured."""
+    switch: str | None = None
+    """The one switch of `wavemix.switches` that is on."""
 
     @property
     def label(self) -> str:
@@ -52,6 +58,10 @@ class Setting:
             parts.append(self.memory)
         if self.library == THEIRS:
             parts.append(self.layout)
+        if self.switch is not None:
+            parts.append(self.switch)
+        if self.checkout != str(HERE.parent):
+            parts.append("beside")
         return ", ".join(parts)
 
 
@@ -118,6 +128,9 @@ def settings_of(options: argparse.Namespace, size: str, mode: str) -> list[Setti
         for compiled in forms
         for memory in memories
     ]
+    ours += [replace(setting, switch=name) for setting in ours for name in options.switches]
+    if options.beside:
+        ours += [replace(setting, checkout=options.beside) for setting in ours if setting.switch is None]
     theirs = [
         Setting(library=THEIRS, dtype=dtype, compiled=compiled, memory="default", layout=layout, **common)
         for dtype in options.dtypes
@@ -195,6 +208,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="per CPU second, for a machine that others share; with --threads 1",
     )
     parser.add_argument("--against", metavar="PYTHON", help="an interpreter that has the authors' package")
+    parser.add_argument(
+        "--beside", metavar="CHECKOUT", help="another checkout of this project, in turns with this"
+    )
+    parser.add_argument(
+        "--switches", nargs="+", default=[], metavar="NAME", help="of wavemix.switches, each measured alone"
+    )
     return parser.parse_args(arguments)
 
 

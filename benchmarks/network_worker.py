@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 def build(setting: dict[str, Any]) -> nn.Module:
     """The network of the setting, ours or the authors'."""
     if setting["library"] == "wavemix":
-        sys.path.insert(0, str(Path(__file__).parent.parent))
         import wavemix
 
         return wavemix.create_model(
@@ -48,6 +47,26 @@ def build(setting: dict[str, Any]) -> nn.Module:
     return model
 
 
+def compiled(setting: dict[str, Any], model: Any) -> Any:
+    """The network under torch.compile, with the options of the switches that are on, if the setting asks for it."""
+    if not setting["compiled"]:
+        return model
+    if setting["library"] != "wavemix" or setting["switch"] is None:
+        return torch.compile(model, fullgraph=setting["library"] == "wavemix")
+    from wavemix import switches
+
+    return torch.compile(model, fullgraph=True, options=dict(switches.compile_options(model.config)))
+
+
+def switched(setting: dict[str, Any]) -> AbstractContextManager[None]:
+    """The setting's switch turned on; an older checkout has no switches."""
+    if setting["switch"] is None:
+        return nullcontext()
+    from wavemix import switches
+
+    return switches.switched(setting["switch"])
+
+
 def make_step(setting: dict[str, Any], model: nn.Module, images: Tensor, target: Tensor) -> Callable[[], Any]:
     """One training step (AdamW under autocast) or one forward pass in the setting's dtype."""
     dtype = getattr(torch, setting["dtype"])
@@ -58,7 +77,7 @@ def make_step(setting: dict[str, Any], model: nn.Module, images: Tensor, target:
         fused: Any = model.fuse() if ours else model.eval()  # type: ignore[operator]
         if ours:  # the authors' wavelet keeps its own fp32 filters: autocast is all it can
             fused, images = fused.to(dtype), images.to(dtype)
-        forward = torch.compile(fused, fullgraph=ours) if setting["compiled"] else fused
+        forward = compiled(setting, fused)
 
         def infer() -> None:
             with (
@@ -68,7 +87,7 @@ def make_step(setting: dict[str, Any], model: nn.Module, images: Tensor, target:
                 forward(images)
 
         return infer
-    forward = torch.compile(model, fullgraph=ours) if setting["compiled"] else model
+    forward = compiled(setting, model)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     scaler = torch.amp.GradScaler(setting["device"], enabled=dtype == torch.float16)
 
@@ -111,9 +130,8 @@ def time_steps(setting: dict[str, Any], step: Callable[[], Any]) -> float:
     return float(steps * setting["batch"] / elapsed)
 
 
-def main() -> None:
-    """Answers the questions that come in on stdin."""
-    setting = json.loads(sys.argv[1])
+def answer(setting: dict[str, Any]) -> None:
+    """Print the setting's facts, then its rate for every line that comes in on stdin."""
     torch.set_num_threads(setting["threads"])
     torch.manual_seed(0)
     try:
@@ -133,6 +151,15 @@ def main() -> None:
     print(json.dumps(facts), flush=True)
     for _ in sys.stdin:
         print(json.dumps({"rate": time_steps(setting, step)}), flush=True)
+
+
+def main() -> None:
+    """Measure the setting in the first argument."""
+    setting = json.loads(sys.argv[1])
+    if setting["library"] == "wavemix":
+        sys.path.insert(0, setting["checkout"])
+    with switched(setting):
+        answer(setting)
 
 
 if __name__ == "__main__":

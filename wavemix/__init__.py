@@ -1,4 +1,4 @@
-"""WaveMix-Lite as a library of its own."""
+"""WaveMix-Lite, the network alone: build it, load and save its weights, fuse it for inference."""
 
 from wavemix.config import ModelConfig
 from wavemix.model import WaveMixLite, build_model, check_image_size, create_model

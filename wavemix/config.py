@@ -1,4 +1,4 @@
-"""What fixes a network: `ModelConfig`, validated when made, and the sizes by name ("256/16 ff512 mul3")."""
+"""The configuration of a network, validated when made, and the paper's names for sizes ("256/16 ff512 mul3")."""
 
 import dataclasses
 import re
@@ -25,12 +25,12 @@ _SIZE = re.compile(r"(\d+)/(\d+)((?:\s+(?:ff|mul)\d+)*)")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that fixes a network; two equal configs give networks with the same parameters."""
+    """The configuration of a network; equal configs give networks with the same parameters."""
 
     task: str
     """"classification" or "segmentation"."""
     num_classes: int
-    """Classes told apart (Cityscapes: 20 = 19 + void)."""
+    """Number of classes (Cityscapes: 20 = 19 + void)."""
     dim: int
     """Embedding dimension D of "D/N", a multiple of 4."""
     depth: int
@@ -40,19 +40,19 @@ class ModelConfig:
     mult: int = 2
     """Width of the MLP's hidden layer over `dim` (the paper's mul)."""
     ff: int | None = None
-    """Channels the MLP hands to the transposed convolution; None: `dim` (appendix A)."""
+    """Channels between the MLP and the expansion; None: `dim` (appendix A)."""
     dropout: float = 0.5
     """Share of the MLP's hidden values dropped in training, 0 <= dropout < 1."""
     expansion: str = "deconvolution"
-    """How a block returns to full resolution: a learnt transposed convolution or a fixed interpolation."""
+    """Layer that returns to full resolution: a learnt transposed convolution or a fixed interpolation."""
     levels: int = 1
     """Levels of the wavelet transform, 1 to 4 (Table 8)."""
     wavelet: str = "haar"
-    """A discrete wavelet PyWavelets knows; Haar is the paper's and the fast one."""
+    """Name of a discrete wavelet in PyWavelets; Haar is the paper's and the fast one."""
     learnable: bool = False
-    """Whether the wavelet's filters train, starting from the named one."""
+    """Train the wavelet's filters, starting from the named one."""
     mixer: str = "dwt"
-    """What mixes the pixels: "dwt", or an ablation of section 4.7."""
+    """Operation that mixes the pixels: "dwt", or an ablation of section 4.7: "none", "dft" or "maxpool"."""
     family: str = "wavemix-lite"
     """"wavemix-lite", or "wavemix": the authors' full network, a pyramid over the levels."""
     stem_stride: int = 1
@@ -64,7 +64,7 @@ class ModelConfig:
     implementation: str = "fast"
     """"fast", or "reference": the paper's block in plain words on pytorch_wavelets; the weights are the same."""
     wavelet_mode: str = "zero"
-    """How the transform continues the image beyond its border; other than "zero" with "reference" only."""
+    """Continuation of the maps beyond their border; other than "zero" needs the reference."""
 
     def __post_init__(self) -> None:
         for field in ("num_classes", "dim", "depth", "in_channels", "mult", "stem_stride"):
@@ -135,26 +135,26 @@ class ModelConfig:
 
     @property
     def feedforward(self) -> int:
-        """Channels between the MLP and the expansion: `ff`, or `dim` where that is None."""
+        """Return the channels between the MLP and the expansion: `ff`, or `dim` if that is None."""
         return self.dim if self.ff is None else self.ff
 
     @property
     def stem_factor(self) -> int:
-        """How many times smaller than the image, per side, the maps are that the blocks work on."""
+        """Return the factor by which the stem shrinks each side of the image."""
         return self.stem_stride**2 if self.patch_size is None else self.patch_size
 
     @property
     def scale(self) -> int:
-        """How many times smaller than those maps, per side, the MLP's maps are."""
+        """Return the factor by which a block's mixer shrinks each side of its maps."""
         return 1 if self.mixer in ("none", "dft") else 2**self.levels
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-able keywords, every field present."""
+        """Return every field as values that JSON can hold."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelConfig":
-        """The inverse of `to_dict`; fields left out take their defaults.
+        """Build the config from the values of `to_dict`; missing fields take their defaults.
 
         Raises:
             ValueError: an unknown or missing field, or a value that is not allowed.
@@ -173,7 +173,7 @@ class ModelConfig:
 
 
 def parse_size(name: str) -> dict[str, int]:
-    """The sizes that a name of the grammar "D/N [ffX] [mulY]" stands for, as keywords of `ModelConfig`.
+    """Return the keywords of `ModelConfig` that a name of the grammar "D/N [ffX] [mulY]" stands for.
 
     Raises:
         ValueError: the name is not of that grammar.

@@ -1,7 +1,7 @@
-"""The inference form of a network: what is linear merged with the linear before it, exactly.
+"""The inference form of a network: each linear layer merged with the linear layer before it, exactly.
 
 Batch norm goes into the convolution before it, the wavelet into the MLP's first 1x1, the two stem
-convolutions into one, the segmentation head's last two layers into one where that is less work.
+convolutions into one, the segmentation head's last two layers into one if that is less work.
 """
 
 from copy import deepcopy
@@ -21,7 +21,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @torch.no_grad()
 def fused_copy(model: Model) -> Model:
-    """A copy of a `WaveMixLite` in evaluation mode with everything merged that can be."""
+    """Return a copy of a `WaveMixLite`, in evaluation mode and without gradients, with its layers merged."""
     model = deepcopy(model).eval().requires_grad_(False)
     for module in list(model.modules()):
         if isinstance(module, Block):
@@ -47,7 +47,7 @@ def _fuse_feedforward(feedforward: FeedForward, analysis: Analysis | None) -> No
     if isinstance(expansion, nn.ConvTranspose2d):
         expansion.weight *= scale[:, None, None]
         cast(Tensor, expansion.bias).mul_(scale).add_(shift)
-    elif isinstance(expansion, Interpolation):  # acts alike on every channel and keeps constants
+    elif isinstance(expansion, Interpolation):  # the same for every channel, and keeps constants
         feedforward.narrow.weight *= scale[:, None, None, None]
         cast(Tensor, feedforward.narrow.bias).mul_(scale).add_(shift)
     else:

@@ -1,4 +1,4 @@
-"""What turns the last block's maps into logits."""
+"""Heads: the layers from the last block's maps to the logits."""
 
 import math
 from itertools import pairwise
@@ -18,8 +18,8 @@ class ClassificationHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, h, w) -> (B, num_classes)."""
-        # The mean is taken channels last so that its gradient comes back channels last: laid out otherwise,
-        # it sends every batch norm of the network down a path 30 times slower on the CPU.
+        # Take the mean channels last, so that its gradient is channels last too: in another layout it sends
+        # every batch norm of the network down a path that is 30 times slower on a CPU.
         return cast(Tensor, self.linear(x.permute(0, 2, 3, 1).mean((1, 2))))
 
 
@@ -44,7 +44,7 @@ class SegmentationHead(nn.Module):
 
 
 def head_strides(factor: int) -> tuple[int, int]:
-    """The most equal pair of strides whose product is `factor`, the larger first: 4 -> 2, 2; 8 -> 4, 2."""
+    """Return the most equal pair of strides with the product `factor`, the larger first: 4 -> 2, 2; 8 -> 4, 2."""
     small = next(s for s in range(math.isqrt(factor), 0, -1) if factor % s == 0)
     return factor // small, small
 

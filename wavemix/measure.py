@@ -1,4 +1,4 @@
-"""Parameters, multiply-accumulates and the activations that a training step keeps."""
+"""Counts of parameters, multiply-accumulates and the bytes that a training step keeps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,12 +9,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Trainable numbers in the model."""
+    """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def count_macs(model: nn.Module, images: Tensor) -> int:
-    """Multiply-accumulates of convolutions and matrix products in one forward pass over `images`."""
+    """Return the multiply-accumulates of convolutions and matrix products in one forward pass over `images`."""
     training = model.training
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(images)
@@ -23,10 +23,10 @@ def count_macs(model: nn.Module, images: Tensor) -> int:
 
 
 def saved_bytes(model: nn.Module, images: Tensor, amp: torch.dtype | None = None) -> float:
-    """Bytes per image of activations that a training step keeps for the backward pass.
+    """Return the bytes of activations per image that a training step keeps for the backward pass.
 
-    Counted with saved-tensor hooks, each storage once, parameters and all else that does not grow with the
-    batch left out (by comparing a batch with half of it). The loss is left out as well.
+    Saved-tensor hooks count each storage once. Comparing a batch with half of it leaves out parameters and
+    all else that does not grow with the batch. The loss is left out, too.
 
     Args:
         model: in training mode, eager; its batch norm statistics are updated.

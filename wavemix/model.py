@@ -1,4 +1,4 @@
-"""The network: stem, blocks, head; made by name ("128/7", "256/16 ff512 mul3") or from a `ModelConfig`."""
+"""The network: stem, blocks, head; built by name ("128/7", "256/16 ff512 mul3") or from a `ModelConfig`."""
 
 from pathlib import Path
 from typing import Any, Self, cast
@@ -26,7 +26,7 @@ class WaveMixLite(nn.Module, PyTorchModelHubMixin):
     read the same two files as `wavemix.save` and `wavemix.load`.
 
     Args:
-        config: everything that fixes it.
+        config: its sizes and variants.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -39,7 +39,7 @@ class WaveMixLite(nn.Module, PyTorchModelHubMixin):
         self.head = HEADS[config.task](config)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of a batch of images.
+        """Return the logits of a batch of images.
 
         Args:
             images: float (B, in_channels, H, W), normalised as in training.
@@ -52,13 +52,13 @@ class WaveMixLite(nn.Module, PyTorchModelHubMixin):
         """
         height, width = images.shape[-2:]
         check_image_size(self.config, height, width)
-        # Measured on CPU and known of tensor cores: convolutions run fastest with the channels innermost.
+        # Convolutions are fastest channels last: measured on a CPU, and known of tensor cores.
         x = images.contiguous(memory_format=torch.channels_last)
         logits = cast(Tensor, self.head(self.blocks(self.stem(x))))
         return logits if logits.ndim == 2 else logits[..., :height, :width]
 
     def fuse(self) -> "WaveMixLite":
-        """A copy for inference, in evaluation mode, that gives the same logits faster: see `wavemix.fuse`."""
+        """Return a copy for inference, in evaluation mode, that gives the same logits faster: see `wavemix.fuse`."""
         if self.fused:
             return self
         model = fused_copy(self)
@@ -66,7 +66,7 @@ class WaveMixLite(nn.Module, PyTorchModelHubMixin):
         return model
 
     def train(self, mode: bool = True) -> Self:
-        """Training (or, with False, evaluation) mode.
+        """Set training mode or, with False, evaluation mode.
 
         Raises:
             ValueError: training mode of a fused network, which has no batch norm left.
@@ -93,11 +93,10 @@ class WaveMixLite(nn.Module, PyTorchModelHubMixin):
 
 
 def check_image_size(config: ModelConfig, height: int, width: int) -> None:
-    """Raises ValueError, saying which sizes do, unless images of `height` x `width` pixels suit the config.
+    """Raise ValueError, naming the allowed sizes, unless images of `height` x `width` pixels suit the config.
 
-    Odd sizes do: the wavelet pads with zeros and each block crops back. What does not is an image from
-    which the stem leaves maps smaller than one pixel of the deepest level, or, for segmentation, one that
-    the patches of a patch stem do not tile.
+    Odd sizes do: the wavelet pads with zeros and each block crops back. Too small is an image of which the stem
+    leaves less than one pixel of the deepest level. For segmentation, the patches of a patch stem must tile it.
     """
     smallest = (config.scale - 1) * config.stem_factor + 1
     if config.patch_size is not None:
@@ -118,13 +117,13 @@ def check_image_size(config: ModelConfig, height: int, width: int) -> None:
 def create_model(
     name: str, *, task: str | None = None, num_classes: int | None = None, **keywords: Any
 ) -> WaveMixLite:
-    """A network by name.
+    """Build a network by name.
 
     Args:
         name: a size D/N [ffX] [mulY], as the paper writes them ("128/7", "256/16 ff512 mul3"), or a row of
             the paper's tables ("cifar10 64/6"; all are in `paper_rows()`).
-        task: "classification" or "segmentation"; of a row, what differs from it.
-        num_classes: classes told apart; of a row, what differs from it.
+        task: "classification" or "segmentation"; None: the row's.
+        num_classes: number of classes; None: the row's.
         **keywords: any other field of `ModelConfig`.
 
     Raises:
@@ -147,5 +146,5 @@ def create_model(
 
 
 def build_model(config: ModelConfig) -> WaveMixLite:
-    """The network that `config` fixes, freshly initialised with PyTorch's defaults."""
+    """Build the network of a config, initialised with PyTorch's defaults."""
     return WaveMixLite(config)

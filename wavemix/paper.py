@@ -11,7 +11,7 @@ from wavemix.config import ModelConfig, parse_size
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One model on one dataset, and what the paper reports of it."""
+    """One model on one dataset, and the paper's results for it."""
 
     name: str
     """As in paper.yaml, "cifar10 64/6"."""
@@ -20,17 +20,17 @@ class PaperRow:
     image_size: tuple[int, int]
     """Height and width in pixels."""
     parameters: int
-    """Exact count; what the paper prints is in `printed_parameters`."""
+    """Exact count; the paper's rounded one is in `printed_parameters`."""
     printed_parameters: str | None
     reported: tuple[dict[str, Any], ...]
-    """One per table the row is in: "table", "gpu", and figures as paper.yaml explains them."""
+    """One per table the row is in: "table", "gpu", and metrics as paper.yaml explains them."""
     notes: tuple[str, ...]
-    """Where the paper contradicts itself or is silent."""
+    """Contradictions and gaps of the paper."""
 
 
 @functools.cache
 def paper_rows() -> dict[str, PaperRow]:
-    """Every WaveMix-Lite row of Tables 1 to 9, by name."""
+    """Return every WaveMix-Lite row of Tables 1 to 9, by name."""
     from ruamel.yaml import YAML
 
     installed = files("wavemix") / "paper.yaml"  # in a wheel; in the repository it lies beside the package

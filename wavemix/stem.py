@@ -1,4 +1,4 @@
-"""What turns an image into the first maps: the paper's strided stem, and the authors' patch stem."""
+"""Stems: the layers from an image to the first maps, strided as in the paper or with the authors' patches."""
 
 from typing import cast
 
@@ -13,10 +13,10 @@ from wavemix.config import ModelConfig
 class StridedStem(nn.Sequential):
     """Two 3x3 convolutions, in_channels -> dim / 2 -> dim, each with stride s; nothing between them.
 
-    So where it pays they are computed as one, of (2 s + 3) x (2 s + 3) with stride s * s, whose kernel is
-    composed of theirs: about an eighth of the work at dim 128, and the maps between them are neither made
-    nor kept. Only the outermost pixels, for which the second pads the first one's output with zeros (no
-    single kernel does), are computed as they stand, on thin strips along the border.
+    So if it pays they are computed as one convolution of (2 s + 3) x (2 s + 3) with stride s * s, composed of the
+    two kernels: about an eighth of the work at dim 128, and no maps between them. Only at the border, where
+    the second convolution pads the first one's output with zeros, no single kernel does: the outermost pixels
+    come from the two convolutions, run on thin strips.
     """
 
     folded_weight: Tensor | None
@@ -36,7 +36,7 @@ class StridedStem(nn.Sequential):
         self.register_buffer("folded_bias", None, persistent=False)
 
     def compose(self) -> tuple[Tensor, Tensor]:
-        """Weight (dim, in_channels, 2 s + 3, 2 s + 3) and bias (dim,) of the two convolutions as one."""
+        """Return the weight (dim, in_channels, 2 s + 3, 2 s + 3) and bias (dim,) of the two convolutions as one."""
         if self.folded_weight is not None and self.folded_bias is not None:
             return self.folded_weight, self.folded_bias
         first, second = cast("tuple[nn.Conv2d, nn.Conv2d]", tuple(self))
@@ -81,5 +81,5 @@ class PatchStem(nn.Sequential):
 
 
 def make_stem(config: ModelConfig) -> nn.Sequential:
-    """(B, in_channels, H, W) -> (B, dim, about H / stem_factor, about W / stem_factor)."""
+    """Return the stem: (B, in_channels, H, W) -> (B, dim, about H / stem_factor, about W / stem_factor)."""
     return StridedStem(config) if config.patch_size is None else PatchStem(config, config.patch_size)

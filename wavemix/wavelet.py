@@ -44,26 +44,26 @@ def wavelet_filters(wavelet: str) -> Tensor:
 
 
 def synthesis_filters(wavelet: str) -> Tensor:
-    """Low and high pass synthesis filters as transposed-convolution kernels, float64 (2, length)."""
+    """Return the low and high pass synthesis filters as transposed-convolution kernels, float64 (2, length)."""
     low, high = _filter_bank(wavelet)[2:]
     return torch.tensor([low, high], dtype=torch.float64)
 
 
 def band_kernels(filters: Tensor) -> Tensor:
-    """2D kernels (4, length, length) of the four sub-bands from 1D filters (2, length)."""
+    """Return the 2D kernels (4, length, length) of the four sub-bands, from 1D filters (2, length)."""
     kernels = filters[:, None, None, :] * filters[None, :, :, None]  # width's filter, height's, y, x
     return kernels.flatten(0, 1)
 
 
 def pad_zeros(x: Tensor, length: int) -> Tensor:
-    """Zeros around (..., H, W) so that a stride-2 kernel of `length` sees every pixel (mode "zero")."""
+    """Pad (..., H, W) with zeros so that a stride-2 kernel of `length` sees every pixel (mode "zero")."""
     height, width = x.shape[-2:]
     before, right, bottom = length - 2, length - 2 + width % 2, length - 2 + height % 2
     return F.pad(x, (before, right, before, bottom)) if right or bottom else x
 
 
 def dwt(x: Tensor, kernels: Tensor) -> Tensor:
-    """One level of the transform.
+    """Apply one level of the transform.
 
     Args:
         x: (B, C, H, W), any float dtype.
@@ -78,7 +78,7 @@ def dwt(x: Tensor, kernels: Tensor) -> Tensor:
 
 
 def idwt(bands: Tensor, kernels: Tensor) -> Tensor:
-    """One level of the inverse transform.
+    """Apply one level of the inverse transform.
 
     Args:
         bands: (B, C, 4, h, w), any float dtype.
@@ -93,20 +93,19 @@ def idwt(bands: Tensor, kernels: Tensor) -> Tensor:
 
 
 def concatenate_bands(bands: Tensor) -> Tensor:
-    """(B, C, 4, h, w) -> (B, 4C, h, w) in the authors' order: every LL first, then per channel LH, HL, HH."""
+    """Join (B, C, 4, h, w) to (B, 4C, h, w) in the authors' order: every LL, then LH, HL, HH of each channel."""
     return torch.cat([bands[:, :, 0], bands[:, :, 1:].flatten(1, 2)], dim=1)
 
 
 def fold(weight: Tensor, kernels: Tensor) -> Tensor:
-    """The transform merged with the 1x1 convolution that follows it: exact, as both are linear.
+    """Merge the transform with the 1x1 convolution that follows it: exact, as both are linear.
 
     Args:
         weight: (M, 4C), the 1x1 convolution on the concatenated bands.
         kernels: (4, length, length).
 
     Returns:
-        (M, C, length, length): a stride-2 kernel. Made of products and sums, which autocast leaves in
-        the parameters' precision.
+        (M, C, length, length): a stride-2 kernel, in the parameters' precision also under autocast.
     """
     channels = weight.shape[1] // 4
     low, detail = weight[:, :channels, None], weight[:, channels:].reshape(-1, channels, 3)
@@ -115,7 +114,7 @@ def fold(weight: Tensor, kernels: Tensor) -> Tensor:
 
 
 class Analysis(nn.Module):
-    """Holds a wavelet's analysis kernels, fixed or learnt, and applies levels of the transform."""
+    """A wavelet's analysis kernels, fixed or learnt, and the levels of its transform."""
 
     def __init__(self, wavelet: str, learnable: bool = False) -> None:
         super().__init__()
@@ -134,21 +133,21 @@ class Analysis(nn.Module):
         return band_kernels(self.filters) if self.learnable else cast(Tensor, self.fixed)
 
     def approximate(self, x: Tensor) -> Tensor:
-        """One level's LL band alone: (B, C, H, W) -> (B, C, h, w)."""
+        """Return one level's LL band alone: (B, C, H, W) -> (B, C, h, w)."""
         if self.length == 2 and not self.learnable:
             return 2 * F.avg_pool2d(pad_zeros(x, 2), 2)  # Haar's LL is half the sum of 2x2 pixels
         return dwt(x, self.kernels[:1])[:, :, 0]
 
     def mix(self, x: Tensor, weight: Tensor, bias: Tensor | None, folded: Tensor | None = None) -> Tensor:
-        """One level of the transform and the 1x1 convolution after it: (B, C, H, W) -> (B, M, h, w).
+        """Apply one level of the transform and the 1x1 convolution after it: (B, C, H, W) -> (B, M, h, w).
 
-        A wavelet of two taps is folded into the convolution; longer ones would cost more MACs so.
+        A wavelet of two taps is folded into the convolution; folding longer ones would cost more MACs.
 
         Args:
             x: (B, C, H, W).
             weight: (M, 4C), on the concatenated bands.
             bias: (M,).
-            folded: `fold` of the weight where it is known already.
+            folded: `fold` of the weight if it is known already.
         """
         if self.length > 2:
             return F.conv2d(concatenate_bands(dwt(x, self.kernels)), weight[..., None, None], bias)

@@ -33,11 +33,11 @@ _HEAD = {
 
 
 def save(model: nn.Module, folder: str | Path) -> None:
-    """Writes model.safetensors and config.json, each whole or not at all, that `load` reads.
+    """Write model.safetensors and config.json, each whole or not at all, for `load` to read.
 
     Args:
         model: a `WaveMixLite`, as it is or wrapped by `torch.compile`; not a fused one.
-        folder: made where missing.
+        folder: created if missing.
 
     Raises:
         ValueError: the model is not a `WaveMixLite`, or is fused.
@@ -172,10 +172,10 @@ def _check_same(expected: Shapes, shapes: Shapes) -> None:
 
 
 def load_authors_state_dict(model: WaveMixLite, state_dict: Mapping[str, Tensor]) -> None:
-    """Loads weights with the keys of the authors' public classes; the model then gives their logits.
+    """Load weights with the keys of the authors' public classes; the model then gives their logits.
 
-    Both of their networks with 1 to 4 levels load (their full one into family "wavemix"), with the strided
-    or the patch stem, for classification and segmentation, also out of a DataParallel wrapper.
+    Both of their networks load (the full one into family "wavemix"): 1 to 4 levels, strided or patch stem,
+    classification and segmentation, with or without a DataParallel wrapper.
 
     Raises:
         ValueError: a key that none of their classes has, or weights of another model than this one.
@@ -184,7 +184,7 @@ def load_authors_state_dict(model: WaveMixLite, state_dict: Mapping[str, Tensor]
 
 
 def _our_name(name: str) -> str:
-    """Our name for the tensor that the authors call `name`."""
+    """Return our name for the tensor that the authors call `name`."""
     module, _, tensor = name.removeprefix("module.").rpartition(".")
     if block := re.fullmatch(r"layers\.(\d+)\.reduction", module):
         return f"blocks.{block[1]}.reduction.{tensor}"
