@@ -7,6 +7,7 @@ import sys
 from pipeline.core.process import run_stage
 from pipeline.data.raw.fingerprint import fingerprint, fingerprint_file, write_fingerprint
 from pipeline.data.readers import reader_digest
+from pipeline.fingerprint.content import content_digest
 from pipeline.fingerprint.raw_files import acquire
 from pipeline.params import load_params
 
@@ -16,7 +17,8 @@ def main() -> None:
     params = load_params()
     dataset = params.named(data)
     files = acquire(data, dataset, params.root(data))
-    result = fingerprint(data, files, reader_digest(dataset.reader))
+    content = content_digest(data, files, params.machine.fingerprint)
+    result = fingerprint(data, files, reader_digest(dataset.reader), content)
     write_fingerprint(result, fingerprint_file(data))
     print(f"{data}: {result.files} raw files, {result.bytes / 1e6:.1f} MB")
 

@@ -25,8 +25,9 @@ def staged(source: Source, name: str, load: Callable[[], Arrays], classes: int) 
     Raises:
         UserError: not one label per image, a label outside 0..``classes`` - 1, or images not uint8.
     """
-    file = source.scratch / f"{name}.npy"
-    labels_file = source.scratch / f"{name}.labels.npy"
+    version = source.version
+    file = source.scratch / f"{name}-{version[:16]}.npy"
+    labels_file = file.with_suffix(".labels.npy")
     if not labels_file.exists():
         images, labels = load()
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or len(images) != len(labels):
@@ -46,7 +47,6 @@ def staged(source: Source, name: str, load: Callable[[], Arrays], classes: int) 
             f"{name}: labels from {found.min()} to {found.max()}, expected 0 to {classes - 1}; "
             "is it the file of another dataset?"
         )
-    version = source.version
     return [
         Sample(f"{name}[{i}]", Row(str(file), i, version), label) for i, label in enumerate(found.tolist())
     ]

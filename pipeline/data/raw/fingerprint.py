@@ -1,7 +1,6 @@
-"""Which raw files a dataset has, and what reads them: a cheap stand-in for hashing them, so that new ones are noticed.
+"""Which raw files a dataset has, and what reads them: a small file that `prepare` depends on in their place.
 
-Only names and sizes count. A file replaced by another of the same name and size is not seen; delete the
-dataset's shards to prepare again then.
+It holds nothing that a copy of the raw files on another machine would change.
 """
 
 from __future__ import annotations
@@ -40,12 +39,14 @@ class Fingerprint(BaseModel):
     suffixes: dict[str, Kind]
     digest: str
     """sha256 over the sorted names and sizes."""
+    content: str | None = None
+    """sha256 over names and content, or None where the content was not read (see `machine.fingerprint`)."""
     reader: str = ""
     """sha256 over the source of the reader and of what it imports of `pipeline.data.readers`: an edit of another reader
     prepares nothing again."""
 
 
-def fingerprint(data: str, files: Tree, reader: str = "") -> Fingerprint:
+def fingerprint(data: str, files: Tree, reader: str = "", content: str | None = None) -> Fingerprint:
     """Names and sizes of ``files``, summed up, and the digest of their ``reader``."""
     digest = hashlib.sha256()
     suffixes: dict[str, list[int]] = {}
@@ -58,6 +59,7 @@ def fingerprint(data: str, files: Tree, reader: str = "") -> Fingerprint:
         bytes=sum(blob.length for blob in files.values()),
         suffixes={suffix: Kind(files=len(sizes), bytes=sum(sizes)) for suffix, sizes in suffixes.items()},
         digest=digest.hexdigest(),
+        content=content,
         reader=reader,
     )
 
