@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import stat
 import struct
 import tarfile
@@ -165,8 +166,9 @@ def tar_gz_files(blob: Blob, name: str, requested: Callable[[str], bool]) -> dic
     found: dict[str, bytes] = {}
     try:
         with (
-            open_stream(blob) as stream,
-            tarfile.open(fileobj=stream, mode="r|gz", tarinfo=_CheckedHeader) as tar,
+            open_stream(blob) as packed,
+            gzip.open(packed) as stream,  # tarfile's own way stumbles over cut headers
+            tarfile.open(fileobj=stream, mode="r|", tarinfo=_CheckedHeader) as tar,
         ):
             for info in tar:
                 base = info.name.rsplit("/", 1)[-1]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import UserError
 from pipeline.data.raw.blobs import Blob, Tree
 from pipeline.data.raw.listing import Row, Sample, Source
+from pipeline.data.raw.pickles import PickledArray
 
 Arrays = tuple[NDArray[np.uint8], Sequence[int]]
 """Images uint8 (N, H, W) or (N, H, W, 3) and N class indices."""
@@ -65,14 +66,20 @@ def need(files: Tree, names: Sequence[str], root: str, hint: str) -> Blob:
     raise UserError(f"{root}: no {' or '.join(names)}; {hint}")
 
 
-def planes_to_pixels(data: Any, side: int, name: str) -> NDArray[np.uint8]:
-    """Rows of ``3 * side * side`` values, colour by colour, as uint8 (N, side, side, 3).
+def planes_to_pixels(array: Any, side: int, name: str) -> NDArray[np.uint8]:
+    """Return a pickled array of rows of ``3 * side * side`` values, colour by colour, as uint8 (N, side, side, 3).
 
     Raises:
-        UserError: rows of another length or type.
+        UserError: rows of another length or type, or not as many as the array says.
     """
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (3 * side * side,):
-        raise UserError(
-            f"{name}: no uint8 rows of {3 * side * side} values; is it the file of another dataset?"
-        )
-    return np.ascontiguousarray(data.reshape(-1, 3, side, side).transpose(0, 2, 3, 1))
+    length = 3 * side * side
+    if (
+        not isinstance(array, PickledArray)
+        or (array.dtype, array.fortran) != ("u1", False)
+        or not isinstance(array.data, bytes | memoryview)
+        or array.shape != (len(array.data) // length, length)
+        or len(array.data) % length
+    ):
+        raise UserError(f"{name}: no uint8 rows of {length} values; is it the file of another dataset?")
+    rows = np.frombuffer(array.data, np.uint8)
+    return np.ascontiguousarray(rows.reshape(-1, 3, side, side).transpose(0, 2, 3, 1))

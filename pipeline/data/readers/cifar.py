@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -13,7 +12,7 @@ from pipeline.core.errors import UserError
 from pipeline.data.raw.archives import tar_gz_files
 from pipeline.data.raw.arrays import Arrays, planes_to_pixels, staged
 from pipeline.data.raw.listing import Listing, Reader, Source
-from pipeline.data.raw.pickles import load_pickle
+from pipeline.data.raw.pickles import as_text, load_pickle, numbers
 
 SIDE = 32  # pixels
 
@@ -39,7 +38,7 @@ def read(source: Source) -> Listing:
     for meta, (names_key, labels_key, batches) in LAYOUTS.items():
         if meta not in content:
             continue
-        names = [str(_text(name)) for name in _load(content, meta)[names_key]]
+        names = _names(_load(content, meta).get(names_key), meta)
         splits = {
             split: staged(source, split, partial(_join, content, files, labels_key), len(names))
             for split, files in batches.items()
@@ -61,19 +60,23 @@ def _contents(source: Source) -> dict[str, bytes]:
 
 
 def _join(content: dict[str, bytes], files: Sequence[str], labels_key: str) -> Arrays:
-    batches = [_load(content, name) for name in files]
-    images = [planes_to_pixels(b.get("data"), SIDE, name) for b, name in zip(batches, files, strict=True)]
-    return np.concatenate(images), [int(label) for batch in batches for label in batch.get(labels_key, ())]
+    batches = {name: _load(content, name) for name in files}
+    images = [planes_to_pixels(batch.get("data"), SIDE, name) for name, batch in batches.items()]
+    labels = [numbers(batch.get(labels_key), name) for name, batch in batches.items()]
+    return np.concatenate(images), [label for part in labels for label in part]
 
 
 def _load(content: dict[str, bytes], name: str) -> dict[str, Any]:
     if name not in content:
         raise UserError(f"{name}: missing beside the other CIFAR files; download the archive again")
-    return load_pickle(io.BytesIO(content[name]), name)
+    return load_pickle(content[name], name)
 
 
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+def _names(value: Any, meta: str) -> list[str]:
+    try:
+        return [as_text(name) for name in value]
+    except TypeError:
+        raise UserError(f"{meta}: holds no class names; download the archive again") from None
 
 
 READER = Reader(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
+import math
 import string
 import struct
-import zlib
 from functools import partial
 
 import numpy as np
@@ -15,9 +14,17 @@ from pipeline.core.errors import UserError, did_you_mean
 from pipeline.data.raw.archives import zip_members
 from pipeline.data.raw.arrays import Arrays, need, staged
 from pipeline.data.raw.blobs import Blob, Tree
+from pipeline.data.raw.compressed import inflate_gzip
 from pipeline.data.raw.listing import Listing, Reader, Source
 
 MNIST_FILES = {"train": "train", "test": "t10k"}
+
+
+MAX_AXES = 3
+
+
+MAX_ARRAY_BYTES = 1 << 30
+"""Of an array that is read into memory; EMNIST's ByClass, the largest one, has 547 MB."""
 
 
 MNIST_CLASSES = list(string.digits)
@@ -81,41 +88,49 @@ def read_emnist(source: Source) -> Listing:
 
 
 def parse_idx(data: bytes, name: str) -> NDArray[np.uint8]:
-    """The uint8 array in idx bytes (two zeros, type 8, number of axes, big-endian lengths, values).
+    """Return the uint8 array in idx bytes (two zeros, type 8, number of axes, big-endian lengths, values).
 
     Raises:
         UserError: other bytes, or too few.
     """
-    if len(data) < 4 or data[:3] != b"\0\0\x08":
-        raise UserError(f"{name}: not an idx file of bytes; download it again")
-    axes = data[3]
-    if len(data) < 4 + 4 * axes:
-        raise UserError(f"{name}: cut short; download it again")
-    shape = struct.unpack(f">{axes}I", data[4 : 4 + 4 * axes])
-    values = np.frombuffer(data, np.uint8, offset=4 + 4 * axes)
-    if values.size != int(np.prod(shape, dtype=np.int64)):
-        raise UserError(f"{name}: {values.size} values, its header says {shape}; download it again")
+    shape = _idx_shape(data, name)
+    values = np.frombuffer(data, np.uint8, offset=4 + 4 * len(shape))
+    if values.size != math.prod(shape):
+        raise UserError(f"{name}: {values.size} values or more, its header says {shape}; download it again")
     return values.reshape(shape)
 
 
+def _idx_shape(data: bytes, name: str) -> tuple[int, ...]:
+    if len(data) < 4 or data[:3] != b"\0\0\x08":
+        raise UserError(f"{name}: not an idx file of bytes; download it again")
+    axes = data[3]
+    if not 1 <= axes <= MAX_AXES:
+        raise UserError(f"{name}: an array of {axes} axes, expected 1 to {MAX_AXES}; download it again")
+    if len(data) < 4 + 4 * axes:
+        raise UserError(f"{name}: cut short; download it again")
+    shape = struct.unpack(f">{axes}I", data[4 : 4 + 4 * axes])
+    if math.prod(shape) > MAX_ARRAY_BYTES:
+        raise UserError(f"{name}: its header says {shape}, over {MAX_ARRAY_BYTES} bytes; download it again")
+    return shape
+
+
 def _load(images: Blob, labels: Blob) -> Arrays:
-    return parse_idx(_unpacked(images), images.file), parse_idx(_unpacked(labels), labels.file).tolist()
+    return _read(images), _read(labels).tolist()
 
 
-def _unpacked(blob: Blob) -> bytes:
-    data = blob.read()
-    if data[:2] != b"\x1f\x8b":
-        return data
-    try:
-        return gzip.decompress(data)
-    except (EOFError, OSError, zlib.error) as error:
-        raise UserError(f"{blob.file}: not a whole gzip file ({error}); download it again") from None
+def _read(blob: Blob) -> NDArray[np.uint8]:
+    """Return the array in an idx file, gzipped or not; no more is inflated than its header says."""
+    name = blob.file
+    header = inflate_gzip(blob, name, 4 + 4 * MAX_AXES)
+    shape = _idx_shape(header, name)
+    return parse_idx(inflate_gzip(blob, name, 4 + 4 * len(shape) + math.prod(shape) + 1), name)
 
 
 def _file(files: Tree, prefix: str, kind: str, root: str) -> Blob:
-    axes = {"images": 3, "labels": 1}[kind]
-    stem = f"{prefix}-{kind}-idx{axes}-ubyte"
-    return need(files, [f"{stem}.gz", stem], root, "put the official idx files there, gzipped or not")
+    """Return one idx file; Kaggle's copies have a dot in their names."""
+    ending = {"images": "-idx3-ubyte", "labels": "-idx1-ubyte"}[kind]
+    names = [f"{prefix}-{kind}{end}" for end in (f"{ending}.gz", ending, ending.replace("-", ".", 1))]
+    return need(files, names, root, "put the official idx files there, gzipped or not")
 
 
 _HINT = "-images-idx3-ubyte.gz and -labels-idx1-ubyte.gz"

@@ -7,16 +7,16 @@ one synset per image). Unpacked folders per class are read by the reader ``image
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from functools import partial
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
 from pipeline.data.raw.archives import tar_gz_files, tar_members, zip_members
 from pipeline.data.raw.arrays import Arrays, need, planes_to_pixels, staged
 from pipeline.data.raw.blobs import Blob, Tree, is_image
 from pipeline.data.raw.listing import Listing, Reader, Sample, Source, class_index
-from pipeline.data.raw.pickles import load_pickle
+from pipeline.data.raw.matlab import load_mat
+from pipeline.data.raw.pickles import load_pickle, numbers
 from pipeline.data.raw.streams import open_stream
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
@@ -29,6 +29,10 @@ SMALL_SIDE = 64  # pixels
 
 
 SMALL_CLASSES = 1000
+
+
+MAX_BATCH_BYTES = 1 << 31
+"""Of a pickle that is read into memory; the official train batches have 1.6 GB."""
 
 
 def read(source: Source) -> Listing:
@@ -84,15 +88,16 @@ def _val_synsets(files: Tree, images: list[str], root: str) -> dict[str, str]:
 
 def _devkit_synsets(devkit: Blob) -> list[str]:
     """Synset per validation image, in the order of their names."""
-    from scipy.io import loadmat
-
     truth = "ILSVRC2012_validation_ground_truth.txt"
     content = tar_gz_files(devkit, DEVKIT, lambda name: name in (truth, "meta.mat"))
     if len(content) < 2:
         raise UserError(f"{DEVKIT}: no meta.mat or no {truth} in it; download it again")
-    records = loadmat(io.BytesIO(content["meta.mat"]), squeeze_me=True)["synsets"]
-    synset = {int(record["ILSVRC2012_ID"]): str(record["WNID"]) for record in records}
-    return [synset[int(line)] for line in content[truth].split()]
+    records = load_mat(content["meta.mat"], {"synsets"}, "meta.mat", {"ILSVRC2012_ID", "WNID"})["synsets"]
+    try:
+        synset = {int(record["ILSVRC2012_ID"].item()): str(record["WNID"]) for record in records}
+        return [synset[int(line)] for line in content[truth].split()]
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{DEVKIT}: not the devkit's tables ({one_line(error)}); download it again") from None
 
 
 def read_small(source: Source) -> Listing:
@@ -132,10 +137,9 @@ def _names_in_order(lines: Iterable[str]) -> list[str]:
 
 def _load_batch(blob: Blob, name: str) -> Arrays:
     with open_stream(blob) as stream:
-        batch = load_pickle(stream, name)
-    return planes_to_pixels(batch.get("data"), SMALL_SIDE, name), [
-        int(i) - 1 for i in batch.get("labels", ())
-    ]
+        batch = load_pickle(stream.read(MAX_BATCH_BYTES), name)
+    images = planes_to_pixels(batch.get("data"), SMALL_SIDE, name)
+    return images, [label - 1 for label in numbers(batch.get("labels"), name)]
 
 
 def _synset(name: str) -> str:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-import shutil
-import zlib
-
 from pipeline.core.errors import UserError
-from pipeline.data.raw.archives import tar_members
-from pipeline.data.raw.blobs import Blob, Tree, below
+from pipeline.data.raw.blobs import Tree, below
+from pipeline.data.raw.layout import read_archive
 from pipeline.data.raw.listing import Listing, Reader, Source, class_index, class_samples
-from pipeline.data.raw.streams import open_stream
 
 FOLDERS = {"train": "train_mini", "val": "val"}
 
@@ -31,27 +26,11 @@ def read(source: Source) -> Listing:
 def _tree(source: Source, folder: str) -> Tree:
     for name in (f"{folder}.tar.gz", f"{folder}.tar"):
         if name in source.files:
-            blob = source.files[name]
-            archive = _gunzipped(source, blob, name) if name.endswith(".gz") else blob
-            return below(tar_members(archive, name), folder)
+            return below(read_archive(source, name), folder)
     tree = below(source.files, folder)
     if not tree:
         raise UserError(f"{source.root}: no {folder}.tar.gz and no folder {folder}; {READER.files}")
     return tree
-
-
-def _gunzipped(source: Source, blob: Blob, name: str) -> Blob:
-    plain = source.scratch / name.removesuffix(".gz")
-    if not plain.exists():
-        source.scratch.mkdir(parents=True, exist_ok=True)
-        partial = plain.with_suffix(".partial")
-        try:
-            with open_stream(blob) as packed, gzip.open(packed) as stream, partial.open("wb") as target:
-                shutil.copyfileobj(stream, target, 1 << 24)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise UserError(f"{name}: not a whole gzip file ({error}); download it again") from None
-        partial.replace(plain)
-    return Blob(str(plain), 0, plain.stat().st_size, version=blob.version)
 
 
 READER = Reader(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from functools import partial
 
 import numpy as np
@@ -11,6 +10,11 @@ from pipeline.core.errors import UserError
 from pipeline.data.raw.arrays import Arrays, need, staged
 from pipeline.data.raw.blobs import Blob
 from pipeline.data.raw.listing import Listing, Reader, Source
+from pipeline.data.raw.matlab import MAX_VARIABLE_BYTES, load_mat
+from pipeline.data.raw.streams import open_stream
+
+SHAPE = (32, 32, 3)
+
 
 CLASSES = [str(digit) for digit in range(10)]
 
@@ -28,15 +32,15 @@ def read(source: Source) -> Listing:
 
 def _load(blob: Blob, name: str) -> Arrays:
     """Images are stored (H, W, 3, N); class 10 is the digit 0."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        content = loadmat(io.BytesIO(blob.read()))
-        images, labels = content["X"], content["y"].ravel()
-    except (MatReadError, ValueError, KeyError, TypeError, OSError, NotImplementedError) as error:
-        raise UserError(f"{name}: not SVHN's .mat file ({error}); download it again") from None
-    return np.ascontiguousarray(images.transpose(3, 0, 1, 2)), [int(label) % 10 for label in labels]
+    with open_stream(blob) as stream:
+        content = load_mat(stream.read(MAX_VARIABLE_BYTES), {"X", "y"}, name)
+    images, labels = content["X"], content["y"]
+    if not isinstance(images, np.ndarray) or images.shape[:3] != SHAPE or not isinstance(labels, np.ndarray):
+        raise UserError(f"{name}: X is no array of {SHAPE} pixels, or y no numbers; download it again")
+    if not np.isin(labels, range(1, 11)).all():
+        raise UserError(f"{name}: y holds other labels than 1 to 10; is it the file of another dataset?")
+    pixels = images.reshape(*SHAPE, -1)  # MATLAB drops an axis of length 1 at the end
+    return np.ascontiguousarray(pixels.transpose(3, 0, 1, 2)), [int(label) % 10 for label in labels.ravel()]
 
 
 READER = Reader(
