@@ -71,7 +71,7 @@ def test_any_size_and_mode_and_the_rest_of_a_batch_goes_on(experiment: Callable[
     answers = list(predict_files(load(), paths, 2))
     assert [answer.path for answer in answers] == paths
     assert [answer.prediction is not None for answer in answers] == [True, True, True, False, True, False]
-    assert answers[3].error == "is not an image"
+    assert str(answers[3].error).startswith("is not an image (decoded are JPEG, ")
 
 
 def test_a_mask_has_the_images_own_size_and_its_png_holds_train_ids(
@@ -150,7 +150,8 @@ def test_command_prints_json_lines_and_says_what_failed(
     with pytest.raises(SystemExit, match="1 of 3 files are no images"):
         main(["predict", "in", "--json", "--out", "masks", "--device", "cpu"])
     records = {record["image"]: record for record in map(json.loads, capsys.readouterr().out.splitlines())}
-    assert records["in/bad.png"] == {"image": "in/bad.png", "error": "is not an image"}
+    assert set(records["in/bad.png"]) == {"image", "error"}
+    assert records["in/bad.png"]["error"].startswith("is not an image")
     assert Path(records["in/a.png"]["mask"]).name == "in_a_mask.png"
     assert Path(records["in/deep/a.png"]["overlay"]).is_file()
     assert len(list(Path("masks").iterdir())) == 4
