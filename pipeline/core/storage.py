@@ -13,6 +13,15 @@ from typing import IO, Any, cast
 
 import fsspec
 
+from pipeline.core.errors import UserError, one_line
+
+PROTOCOLS = (
+    *("file", "memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"),
+    *("hdfs", "webhdfs", "oci", "oss", "http", "https"),
+)
+"""fsspec's names of the stores that a location may lie in; others read archives, start programs or run code."""
+
+
 PARTIAL = ".partial"
 """Ends the name of a file that is being written."""
 
@@ -95,7 +104,7 @@ class Storage:
             filesystem.rm_file(path)
 
     def _resolve(self, name: str) -> tuple[Any, str]:
-        filesystem, path = fsspec.core.url_to_fs(self.place(name) if name else self.location)
+        filesystem, path = open_location(self.place(name) if name else self.location)
         filesystem.invalidate_cache()  # other processes write here too
         return filesystem, path
 
@@ -118,5 +127,36 @@ def flush(path: Path) -> None:
 
 
 def is_remote(location: str) -> bool:
-    """Whether ``location`` is an fsspec URL rather than a path."""
+    """Tell whether ``location`` is an fsspec URL rather than a path."""
     return "://" in location
+
+
+def check_location(location: str) -> str:
+    """Return ``location``, a path or a URL of one of `PROTOCOLS`.
+
+    Raises:
+        ValueError: another protocol, or a chain of them (``::``).
+    """
+    protocol = location.partition("://")[0] if is_remote(location) else ""
+    if location.lstrip().startswith("pipe:") or (protocol and protocol not in PROTOCOLS):
+        raise ValueError(f"location {location!r}: allowed are paths and URLs of {', '.join(PROTOCOLS)}")
+    if protocol and "::" in location:
+        raise ValueError(f"location {location!r}: one URL is allowed, no chain with ::")
+    return location
+
+
+def open_location(location: str) -> tuple[Any, str]:
+    """Return the fsspec file system that ``location`` lies in, and its path there.
+
+    fsspec would take ``::`` in a path for a chain of file systems; here a path is a path.
+
+    Raises:
+        UserError: another protocol than `PROTOCOLS`, or a chain of them.
+    """
+    if is_remote(location):
+        try:
+            return cast(tuple[Any, str], fsspec.core.url_to_fs(check_location(location)))
+        except ValueError as error:
+            raise UserError(one_line(error)) from None
+    filesystem = fsspec.filesystem("file")
+    return filesystem, filesystem._strip_protocol(location)

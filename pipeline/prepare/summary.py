@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.core.errors import UserError
 from pipeline.data.raw.fingerprint import Fingerprint
 from pipeline.data.raw.listing import Listing
-from pipeline.data.shards.manifest import Manifest, RawSize, Split
+from pipeline.data.shards.manifest import STD_FLOOR, Manifest, RawSize, Split
 from pipeline.params import DatasetParams
 from pipeline.prepare.convert import Result
 
@@ -77,11 +77,15 @@ def _raw_size(parts: list[list[int]]) -> RawSize:
 def _mean_and_std(
     sums: Iterable[int], squares: Iterable[int], pixels: int
 ) -> tuple[list[float], list[float]]:
-    """Per channel, scaled to [0, 1]; the standard deviation is the population's. Exact sums, rounded once."""
+    """Return mean and standard deviation per channel, scaled to [0, 1], the latter at least `STD_FLOOR`.
+
+    The standard deviation is the population's. The sums are exact and rounded once.
+    """
     pixels = max(pixels, 1)
     mean, std = [], []
     for total, square in zip(sums, squares, strict=True):
         centre = int(total) / pixels
         mean.append(round(centre / 255, 6))
-        std.append(round(max(int(square) / pixels - centre * centre, 0.0) ** 0.5 / 255, 6))
+        deviation = max(int(square) / pixels - centre * centre, 0.0) ** 0.5 / 255
+        std.append(round(max(deviation, STD_FLOOR), 6))
     return mean, std

@@ -77,7 +77,8 @@ def write_shards(
             shards.append(Shard(name=name, samples=stop - start, bytes=len(content), sha256=digest))
         per_class = targets.sum(0) if task == "multilabel" else np.bincount(targets.ravel(), minlength=256)
         histogram = per_class[:3].tolist()
-        splits[split] = Split(samples=count, shards=shards, histogram=histogram)
+        ignored = int(np.count_nonzero(targets == 255)) if task == "segmentation" else 0
+        splits[split] = Split(samples=count, shards=shards, histogram=histogram, ignored_pixels=ignored)
     manifest = Manifest(
         dataset="toy",
         task=task,

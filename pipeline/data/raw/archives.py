@@ -15,6 +15,7 @@ from pipeline.core.errors import UserError, one_line
 from pipeline.data.raw.blobs import Blob, Tree
 from pipeline.data.raw.links import Members
 from pipeline.data.raw.streams import open_blob, open_stream
+from pipeline.data.shards.layout import TAR_BLOCK
 
 MAX_NOTE_BYTES = 1 << 20
 """A tar's long names and pax records are read into memory; real ones have a few hundred bytes."""
@@ -26,9 +27,6 @@ MAX_MEMBER_BYTES = 1 << 29
 
 MAX_TARGET_BYTES = 4096
 """Length of the path that a link in a zip holds (Linux's PATH_MAX)."""
-
-
-_BLOCK = 512  # bytes, the tar format's unit
 
 
 _ZIP_LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, ..., length of the name, length of the extra field
@@ -103,7 +101,7 @@ def _add_tar(stream: BinaryIO, start: int, end: int, archive: Blob, members: Mem
             else:
                 members.skip(info.name)
     stream.seek(tar.offset)
-    if stream.read(_BLOCK) != bytes(_BLOCK) or tar.offset + _BLOCK > end:
+    if stream.read(TAR_BLOCK) != bytes(TAR_BLOCK) or tar.offset + TAR_BLOCK > end:
         raise tarfile.ReadError("it is cut short")
     return tar.offset
 
@@ -115,7 +113,7 @@ def _next_content(stream: BinaryIO, offset: int, end: int) -> int:
         chunk = stream.read(min(1 << 20, end - offset))
         content = len(chunk) - len(chunk.lstrip(b"\0"))
         if content < len(chunk) or not chunk:
-            return offset + content // _BLOCK * _BLOCK
+            return offset + content // TAR_BLOCK * TAR_BLOCK
         offset += len(chunk)
     return end
 

@@ -12,9 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import fsspec
-
-from pipeline.core.storage import is_remote
+from pipeline.core.storage import is_remote, open_location
 
 MAX_BLOB_BYTES = 1 << 30
 """No single raw image is larger; a member that says so is a bomb or no image."""
@@ -114,7 +112,7 @@ def list_files(root: str) -> Tree:
         skipped: dict[str, str] = {}
         _walk(root, "", (_identity(Path(root).stat()),), found, skipped)
         return Tree(found, skipped)
-    filesystem, start = fsspec.core.url_to_fs(root)
+    filesystem, start = open_location(root)
     objects = filesystem.find(start, detail=True)
     return visible_tree(
         {
@@ -197,7 +195,7 @@ def _remote_version(info: Mapping[str, Any]) -> str:
 
 def _read_range(file: str, offset: int, length: int) -> bytes:
     if is_remote(file):
-        filesystem, path = fsspec.core.url_to_fs(file)
+        filesystem, path = open_location(file)
         return bytes(filesystem.cat_file(path, start=offset, end=offset + length)) if length else b""
     with Path(file).open("rb", buffering=0) as stream:
         stream.seek(offset)

@@ -6,14 +6,13 @@ import io
 import zlib
 from typing import Any, BinaryIO, cast
 
-import fsspec
-
+from pipeline.core.storage import open_location
 from pipeline.data.raw.blobs import Blob
 
 
 def open_blob(blob: Blob) -> BinaryIO:
     """The file that ``blob`` lies in, positioned at its first byte. Close it."""
-    filesystem, path = fsspec.core.url_to_fs(blob.file)
+    filesystem, path = open_location(blob.file)
     stream = filesystem.open(path, "rb")
     stream.seek(blob.offset)
     return cast(BinaryIO, stream)

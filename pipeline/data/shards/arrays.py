@@ -12,6 +12,11 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.core.errors import one_line
+
+LONGEST_HEADER = 1024
+"""Bytes of the longest header of an ``.npy`` file that is read; numpy writes 128 for ours."""
+
 
 def encode_npy(array: NDArray[Any]) -> bytes:
     """Return ``array`` as an ``.npy`` file."""
@@ -20,29 +25,52 @@ def encode_npy(array: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def decode_array(members: Mapping[str, memoryview], prefix: str) -> NDArray[np.uint8]:
+def decode_array(members: Mapping[str, memoryview], prefix: str, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the array stored as ``<prefix>npy``, or as an image file under ``<prefix>png`` and the like.
+
+    Args:
+        size: the height and width that it must have, known before anything is decoded.
+
+    Returns:
+        uint8 (H, W) or (H, W, C).
 
     Raises:
         KeyError: there is neither.
-        ValueError: damaged bytes.
+        ValueError: damaged bytes, another size or another dtype.
     """
     if (content := members.get(f"{prefix}npy")) is not None:
-        return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        array: NDArray[np.uint8] = decode_npy_rows(np.frombuffer(content, np.uint8)[None])[0]
+        if array.shape[:2] != size:
+            raise ValueError(f"array of shape {array.shape}")
+        return array.copy()  # a view would keep the whole shard
     if (content := members.get(f"{prefix}jpg")) is not None:
-        return _decode_jpeg(content)
+        return _decode_jpeg(content, size)
     for extension in ("png", "webp"):
         if (content := members.get(f"{prefix}{extension}")) is not None:
-            with Image.open(io.BytesIO(content), formats=("PNG", "WEBP")) as image:
-                return np.asarray(image)
+            return _decode_image(content, size)
     raise KeyError(f"no {prefix}npy, {prefix}png, {prefix}jpg or {prefix}webp among {', '.join(members)}")
 
 
-def _decode_jpeg(content: memoryview) -> NDArray[np.uint8]:
+def _decode_jpeg(content: memoryview, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the pixels that Pillow would, in about half the time; a damaged file is a ValueError."""
-    *_, colorspace, _ = simplejpeg.decode_jpeg_header(content)
+    height, width, colorspace, _ = simplejpeg.decode_jpeg_header(content)
+    _check_size(height, width, size)
     pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, "GRAY" if colorspace == "Gray" else "RGB")
     return pixels
+
+
+def _decode_image(content: memoryview, size: tuple[int, int]) -> NDArray[np.uint8]:
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG", "WEBP")) as image:
+            _check_size(image.height, image.width, size)
+            return np.asarray(image)
+    except Exception as error:  # decoders raise nearly every kind of exception on damaged bytes
+        raise ValueError(one_line(error)) from None
+
+
+def _check_size(height: int, width: int, size: tuple[int, int]) -> None:
+    if (height, width) != size:
+        raise ValueError(f"image of {height}x{width} pixels")
 
 
 def decode_npy_rows(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -51,7 +79,7 @@ def decode_npy_rows(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Raises:
         ValueError: one of them is no such file, or they differ in shape.
     """
-    stream = io.BytesIO(rows[0].tobytes())
+    stream = io.BytesIO(rows[0, :LONGEST_HEADER].tobytes())
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError("not version 1.0 of the format")
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)

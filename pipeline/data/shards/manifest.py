@@ -2,94 +2,140 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pipeline.core.errors import UserError, did_you_mean, printable
-from pipeline.data.shards.targets import TARGETS, TargetKind
+from pipeline.core.storage import check_location
+from pipeline.data.shards.findings import Findings, Printable, Record
+from pipeline.data.shards.layout import TAR_BLOCK
+from pipeline.data.shards.targets import IGNORE, TARGETS, TargetKind
 
 FILE_NAME = "manifest.json"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+STD_FLOOR = 1 / 255
+"""Least standard deviation per channel that a manifest gives, one grey level: a constant channel becomes 0, not NaN."""
 
 
-class Shard(_Record):
+_NAMED = 5  # classes in a line
+
+
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+_SHARD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+class Shard(Record):
     """One tar: plain WebDataset, readable without this project."""
 
     name: str
-    samples: int
-    bytes: int
+    samples: NonNegativeInt
+    bytes: NonNegativeInt
     sha256: str
 
+    @field_validator("name")
+    @classmethod
+    def _is_plain(cls, name: str) -> str:
+        if not _SHARD_NAME.fullmatch(name):
+            raise ValueError(
+                f"shard {name!r}: allowed are plain file names of letters, digits, dots and dashes"
+            )
+        return name
 
-Printable = Annotated[str, BeforeValidator(printable)]
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        # An image takes a header and a block at least, a target a header.
+        if self.samples * 3 * TAR_BLOCK > self.bytes:
+            raise ValueError(f"shard {self.name}: {self.samples} samples do not fit into {self.bytes} bytes")
+        return self
 
 
-class LeftOut(_Record):
+class LeftOut(Record):
     """A raw file that is in no shard, and why."""
 
     name: Printable
     reason: Printable
 
 
-class PassedOver(_Record):
+class PassedOver(Record):
     """Raw files that no sample was expected of (hidden, not an image, beside the splits): how many, and one of them."""
 
-    count: int
+    count: NonNegativeInt
     example: Printable
 
 
-class RawSize(_Record):
+class RawSize(Record):
     """Heights or widths of the raw images in pixels; ``total`` over the number of samples is their mean."""
 
-    min: int
-    max: int
-    total: int
+    min: NonNegativeInt
+    max: NonNegativeInt
+    total: NonNegativeInt
 
 
-class Split(_Record):
+class Split(Record):
     """One split; ``histogram`` counts samples or pixels per class (`TargetKind.counted`).
 
     ``raw_*`` tell what the images were before: bytes (with masks), heights and widths.
     """
 
-    samples: int
+    samples: NonNegativeInt
     shards: list[Shard]
-    histogram: list[int]
-    ignored_pixels: int = 0
-    left_out: list[LeftOut] = []
-    raw_bytes: int = 0
+    histogram: list[NonNegativeInt]
+    ignored_pixels: NonNegativeInt = 0
+    left_out: list[LeftOut] = Field(default=[])
+    raw_bytes: NonNegativeInt = 0
     raw_height: RawSize | None = None
     raw_width: RawSize | None = None
 
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        held = sum(shard.samples for shard in self.shards)
+        if held != self.samples:
+            raise ValueError(f"a split of {self.samples} samples, its shards have {held}")
+        if len({shard.name for shard in self.shards}) < len(self.shards):
+            raise ValueError("a shard occurs twice in a split")
+        return self
 
-class Manifest(_Record):
+
+class Manifest(Record):
     """What the shards beside it hold.
 
-    ``mean`` and ``std`` are of the train split's pixels per channel, scaled to [0, 1].
+    ``mean`` and ``std`` are of the train split's pixels per channel, scaled to [0, 1]; std is at least `STD_FLOOR`.
     ``palette`` gives a colour (RGB, 0 to 255) per class, for segmentation.
     """
 
     version: Literal[1] = 1
     dataset: str
     task: str
-    class_names: list[str]
-    palette: list[tuple[int, int, int]] | None = None
-    size: tuple[int, int]
-    channels: int
+    class_names: Annotated[list[str], Field(min_length=1)]
+    palette: list[tuple[Byte, Byte, Byte]] | None = None
+    size: tuple[PositiveInt, PositiveInt]
+    channels: Literal[1, 3]
     filter: str
     geometry: str
     encoding: str
-    mean: list[float]
-    std: list[float]
+    mean: list[Annotated[float, Field(ge=0, le=1)]]
+    std: list[Annotated[float, Field(gt=0, le=1)]]
     splits: dict[str, Split]
     source_fingerprint: str
     location: str | None = None
     """Where the shards lie (an fsspec URL) when they are not beside this manifest."""
+    passed_over: dict[str, PassedOver] = Field(default={})
+    """Raw files that no sample was expected of, by reason."""
+    findings: Findings | None = None
 
     @field_validator("task")
     @classmethod
@@ -102,11 +148,28 @@ class Manifest(_Record):
 
     @field_validator("location")
     @classmethod
-    def _runs_nothing(cls, location: str | None) -> str | None:
-        # Stock webdataset takes such a location for a shell command.
-        if location is not None and location.lstrip().startswith("pipe:"):
-            raise ValueError("location: a pipe: is never run, allowed: an fsspec URL")
-        return location
+    def _is_allowed(cls, location: str | None) -> str | None:
+        return None if location is None else check_location(location)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(
+                f"mean and std of {len(self.mean)} and {len(self.std)} channels, not {self.channels}"
+            )
+        if self.palette is not None and len(self.palette) != self.num_classes:
+            raise ValueError(f"{len(self.palette)} colours for {self.num_classes} classes")
+        for name, split in self.splits.items():
+            self._check_histogram(name, split)
+        return self
+
+    def _check_histogram(self, name: str, split: Split) -> None:
+        if len(split.histogram) != self.num_classes:
+            raise ValueError(f"{name}: counts of {len(split.histogram)} classes, not of {self.num_classes}")
+        total = split.samples * (math.prod(self.size) if self.target.spatial else 1)
+        counted = sum(split.histogram) + split.ignored_pixels
+        if counted != total if self.target.exclusive else max(split.histogram) > total:
+            raise ValueError(f"{name}: {counted} {self.target.counted} counted, there are {total}")
 
     @property
     def target(self) -> TargetKind:
@@ -115,10 +178,11 @@ class Manifest(_Record):
 
     @property
     def num_classes(self) -> int:
+        """Return the number of classes."""
         return len(self.class_names)
 
     def split(self, name: str) -> Split:
-        """The split called ``name``.
+        """Return the split called ``name``.
 
         Raises:
             UserError: there is no such split, or it is empty.
@@ -129,12 +193,29 @@ class Manifest(_Record):
             )
         return self.splits[name]
 
+    def warnings(self) -> list[str]:
+        """Return what makes a training on this data, or its metrics, mean less than they seem to: a line each.
+
+        To be shown when the data is prepared, before a training, and in the report.
+        """
+        lines = []
+        for name, split in self.splits.items():
+            missing = [self.class_names[i] for i, count in enumerate(split.histogram) if count == 0]
+            ignored = split.ignored_pixels / (split.samples * math.prod(self.size)) if split.samples else 0
+            if len(missing) == self.num_classes:
+                lines.append(f"{name}: no {self.target.counted} of any class")
+            elif missing:
+                lines.append(f"{name}: no {self.target.counted} of {_few(missing)}")
+            if missing and ignored:
+                lines.append(f"{name}: {ignored:.1%} of the pixels are ignored (their mask says {IGNORE})")
+        return lines + list(self.findings.leaks() if self.findings else ())
+
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of the shards in ``folder``, after a cheap check that every shard is there in full length.
+    """Read the manifest of the shards in ``folder``, and check cheaply that every shard is there in full length.
 
     Raises:
-        UserError: no manifest, an unreadable one, or a shard missing or of another length.
+        UserError: no manifest, one that contradicts itself, or a shard missing or of another length.
     """
     path = folder / FILE_NAME
     if not path.exists():
@@ -142,7 +223,11 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise UserError(f"{path}: not a manifest of this version ({error.errors()[0]['msg']})") from None
+        first = error.errors()[0]
+        what = ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
+        raise UserError(
+            f"{path}: not a manifest of this version ({printable(what)}); delete {folder} and run `uv run dvc repro`"
+        ) from None
     for split in manifest.splits.values() if manifest.location is None else ():
         for shard in split.shards:
             file = folder / shard.name
@@ -153,3 +238,9 @@ def read_manifest(folder: Path) -> Manifest:
                     "run `uv run dvc repro`"
                 )
     return manifest
+
+
+def _few(names: list[str]) -> str:
+    """Name the first of ``names``, and say how many there are."""
+    shown = ", ".join(printable(name) for name in names[:_NAMED])
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more classes"

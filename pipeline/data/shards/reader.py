@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
 from pipeline.core.storage import Storage
 from pipeline.data.shards.arrays import decode_array
 from pipeline.data.shards.equal_samples import EqualSamples
@@ -144,7 +144,7 @@ def decode_sample(members: dict[str, memoryview], manifest: Manifest, path: Path
         UserError: they are not a sample of ``manifest``.
     """
     try:
-        image = decode_array(members, "")
+        image = decode_array(members, "", manifest.size)
         if manifest.channels == 1 and image.ndim == 3:
             # WebP has no grey: its three channels are the same.
             image = image[..., :1]
@@ -153,8 +153,8 @@ def decode_sample(members: dict[str, memoryview], manifest: Manifest, path: Path
         if image.shape != (*manifest.size, manifest.channels) or image.dtype != np.uint8:
             raise ValueError(f"image of {image.dtype} {image.shape}")
         target = manifest.target.decode(members, manifest.size, manifest.num_classes)
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError) as error:
         raise UserError(
-            f"{path}: not a shard of this manifest ({error}); delete {path.parent} and run `uv run dvc repro`"
+            f"{path}: not a shard of this manifest ({one_line(error)}); delete {path.parent} and run `uv run dvc repro`"
         ) from None
     return image, target

@@ -22,6 +22,8 @@ IGNORE = 255
 Target = int | tuple[int, ...] | NDArray[np.uint8]
 """A class index, class indices in ascending order, or train ids uint8 (H, W)."""
 Size = tuple[int, int]
+LONGEST_INDEX = 9
+"""Digits of a class index that are read at once; int64 holds 18."""
 
 
 class TargetKind(ABC):
@@ -31,6 +33,8 @@ class TargetKind(ABC):
     """There is a target per pixel: it is resized, flipped and cropped with its image."""
     counted: ClassVar[str] = "samples"
     """The unit of `histogram`."""
+    exclusive: ClassVar[bool] = True
+    """There is one class per sample or pixel, so that a histogram adds up to their number."""
 
     @abstractmethod
     def encode(self, target: Any, encoding: str) -> tuple[str, bytes]:
@@ -96,7 +100,9 @@ class ClassIndex(TargetKind):
     ) -> NDArray[np.int64]:
         if extension != "cls":
             raise KeyError(extension)
-        width = max(1, int(lengths.max()))
+        width = int(lengths.max())
+        if lengths.min() < 1 or width > LONGEST_INDEX:
+            raise ValueError("not the index of a class")
         digits = np.where(np.arange(width) < lengths[:, None], rows[:, :width], 0).astype(np.uint8)
         indices = digits.view(f"S{width}")[:, 0].astype(np.int64)
         _check_classes([int(indices.min()), int(indices.max())], classes)
@@ -112,6 +118,8 @@ class ClassIndex(TargetKind):
 class ClassSet(TargetKind):
     """Any number of classes per image: ``.classes``, ASCII digits separated by spaces; uint8 (N, classes) of 0 and 1
     in memory."""
+
+    exclusive: ClassVar[bool] = False
 
     def encode(self, target: tuple[int, ...], encoding: str) -> tuple[str, bytes]:  # noqa: ARG002
         return "classes", " ".join(map(str, target)).encode()
@@ -150,7 +158,7 @@ class ClassMask(TargetKind):
         return "mask.png", buffer.getvalue()
 
     def decode(self, members: Mapping[str, memoryview], size: Size, classes: int) -> NDArray[np.uint8]:
-        mask = decode_array(members, "mask.")
+        mask = decode_array(members, "mask.", size)
         _check_masks(mask[None], size, classes)
         return mask
 

@@ -165,9 +165,9 @@ def refused(workshop: Workshop, match: str, **dataset: Any) -> None:
 
 
 def test_a_root_that_is_missing_or_empty(workshop: Workshop) -> None:
-    refused(workshop, "raw is empty; train/<class>/<image>")
+    refused(workshop, "raw is empty; put train/<class>/<image>")
     workshop.raw.rmdir()
-    refused(workshop, "no folder .*raw; train/<class>/<image>.* or set machine.roots.own")
+    refused(workshop, "no folder .*raw; put train/<class>/<image>.* or set machine.roots.own")
     refused(workshop, "source: got 'cifar11' .did you mean 'cifar10'", source="cifar11")
 
 

@@ -160,11 +160,14 @@ def test_a_shard_in_the_store_that_is_not_what_was_written_is_named(
         list(StreamLoader(plan, folder, remote).epoch(0))
 
 
-def test_a_location_that_runs_a_command_is_refused(shards: tuple[Path, Manifest]) -> None:
+@pytest.mark.parametrize(
+    "location", ["pipe:cat /etc/passwd", "zip://a.tar::s3://b", "s3://a::zip://b", "github://x"]
+)
+def test_a_location_that_is_no_store_is_refused(shards: tuple[Path, Manifest], location: str) -> None:
     folder, manifest = shards
-    here = manifest.model_copy(update={"location": "pipe:cat /etc/passwd"})
+    here = manifest.model_copy(update={"location": location})
     (folder / FILE_NAME).write_text(here.model_dump_json())
-    with pytest.raises(UserError, match="a pipe: is never run"):
+    with pytest.raises(UserError, match=r"location.*allowed"):
         read_manifest(folder)
 
 
