@@ -40,6 +40,8 @@ class Trained(BaseModel):
     metric: str
     value: float
     run_id: str | None
+    batch_size: int | None = None
+    """Samples in a training step, over all processes; the number that auto stood for. None in old files."""
     decision: dict[str, list[float]] = {}
     """What the task's decision needs besides the logits (`Task.decide`)."""
 
@@ -53,6 +55,7 @@ def describe(
     metric: str,
     value: float,
     run_id: str | None,
+    batch_size: int | None = None,
     decision: dict[str, list[float]] | None = None,
 ) -> Trained:
     """The description of a network trained on the shards of ``manifest``."""
@@ -64,6 +67,7 @@ def describe(
         metric=metric,
         value=value,
         run_id=run_id,
+        batch_size=batch_size,
         decision=decision or {},
         **manifest.model_dump(
             include={

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Mapping
 
-import pytest
-
-from pipeline.train.trainer import Trainer
+from pipeline.data.loading.batch import Batch
+from pipeline.train.observers import Observer
+from pipeline.train.state import TrainingState
 
 
 class Interrupted(Exception):
-    """What `cut_off` ends a training with."""
+    """The end of a training that a `CutOff` cut off."""
 
 
-@contextmanager
-def cut_off(
-    method: str,
-    when: Callable[[Trainer], bool],
-    *,
-    after: bool = False,
-    error: type[BaseException] = Interrupted,
-) -> Iterator[None]:
-    """Trainings within raise ``error`` before (or ``after``) they do ``method``, the first time that ``when`` holds."""
-    whole = getattr(Trainer, method)
+class CutOff(Observer):
+    """Raises ``error`` at a ``moment``, a method of `Observer`, the first time that ``when`` holds there."""
 
-    def cut(self: Trainer, *arguments: Any) -> None:
-        if after:
-            whole(self, *arguments)
-        if when(self):
-            raise error
-        if not after:
-            whole(self, *arguments)
+    def __init__(
+        self,
+        moment: str,
+        when: Callable[[TrainingState], bool],
+        error: type[BaseException] = Interrupted,
+    ) -> None:
+        assert hasattr(Observer, moment)
+        self.moment, self.when, self.error = moment, when, error
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Trainer, method, cut)
-        yield
+    def _reached(self, moment: str, state: TrainingState) -> None:
+        if moment == self.moment and self.when(state):
+            raise self.error
+
+    def before_step(self, state: TrainingState, batch: Batch) -> None:  # noqa: ARG002
+        self._reached("before_step", state)
+
+    def before_validation(self, state: TrainingState) -> None:
+        self._reached("before_validation", state)
+
+    def after_validation(self, state: TrainingState, row: Mapping[str, float], better: bool) -> None:  # noqa: ARG002
+        self._reached("after_validation", state)

@@ -20,8 +20,10 @@ from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import read_manifest
 from pipeline.params import Params
 from pipeline.train.experiment import train
-from pipeline.train.trainer import Trainer
-from tests.pipeline.interrupted import cut_off
+from pipeline.train.observers import Observer
+from pipeline.train.state import TrainingState
+from pipeline.train.training import prepare_training
+from tests.pipeline.interrupted import CutOff
 
 EARLIER = Path("earlier")
 STILL = {"optimizer": "sgd", "lr": 1e-30, "momentum": 0, "epochs": 1}
@@ -36,8 +38,8 @@ def earlier(toy: Callable[..., Params]) -> Callable[..., Params]:
     return toy
 
 
-def run(params: Params) -> None:
-    train(params, Path("checkpoints/best"), Path("reports/curves.csv"))
+def run(params: Params, *observers: Observer) -> None:
+    train(params, Path("checkpoints/best"), Path("reports/curves.csv"), observers)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -47,7 +49,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def at_start(params: Params) -> dict[str, torch.Tensor]:
     """The weights before the first step."""
     folder = shards_folder(params.data, params.size)
-    return Trainer(params, read_manifest(folder), folder, Path("work")).network.state_dict()
+    return prepare_training(params, read_manifest(folder), folder, Path("work")).state.network.state_dict()
 
 
 def change_description(**changes: Any) -> None:
@@ -111,33 +113,27 @@ def test_other_weights_under_the_same_name_never_resume_a_stale_state(
     earlier: Callable[..., Params], capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = earlier(pretrained=str(EARLIER), seed=1)
-    second_epoch = cut_off(
-        "_validate", lambda trainer: trainer.progress.epoch == 1, after=True, error=KeyboardInterrupt
-    )
-    with pytest.raises(SystemExit), second_epoch:
-        run(params)
+    second_epoch = CutOff("after_validation", lambda state: state.progress.epoch == 1, KeyboardInterrupt)
+    with pytest.raises(SystemExit):
+        run(params, second_epoch)
     kept = shutil.copytree(EARLIER, "kept")
     run(earlier(seed=2))
     shutil.copytree("checkpoints/best", EARLIER, dirs_exist_ok=True)
     capsys.readouterr()
     run(params)
-    assert "going on from" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
 
     shutil.copytree(kept, EARLIER, dirs_exist_ok=True)
     run(params)
-    assert "going on from step" in capsys.readouterr().out
+    assert "resuming at step" in capsys.readouterr().out
 
 
-def test_they_are_not_needed_once_it_has_begun(
-    earlier: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    validate = Trainer._validate
-
-    def deleting(self: Trainer) -> None:
+class DeletesThem(Observer):
+    def before_validation(self, state: TrainingState) -> None:  # noqa: ARG002
         shutil.rmtree(EARLIER, ignore_errors=True)
-        validate(self)
 
-    monkeypatch.setattr(Trainer, "_validate", deleting)
-    run(earlier(pretrained=str(EARLIER), seed=1))
+
+def test_they_are_not_needed_once_it_has_begun(earlier: Callable[..., Params]) -> None:
+    run(earlier(pretrained=str(EARLIER), seed=1), DeletesThem())
     assert not EARLIER.exists()
     assert Path("checkpoints/best/model.safetensors").exists()

@@ -15,10 +15,14 @@ from pipeline.checkpoints.trained import Trained
 from pipeline.core import source_code
 from pipeline.params import Params
 from pipeline.train.experiment import train, train_once
-from pipeline.train.trainer import Trainer
+from pipeline.train.observers import Observer
+from pipeline.train.state import TrainingState
 from tests import ROOT
+from tests.pipeline.interrupted import CutOff, Interrupted
 
 OUT, CURVES = Path("checkpoints/best"), Path("reports/curves.csv")
+FORBIDDEN = (CutOff("before_step", lambda _: True),)
+"""Observers that let no training do a step."""
 
 
 def kept() -> list[Path]:
@@ -40,16 +44,13 @@ def clear_outputs() -> None:
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
-def test_outputs_that_were_lost_come_back_without_training(
-    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, repeats: int
-) -> None:
+def test_outputs_that_were_lost_come_back_without_training(toy: Callable[..., Params], repeats: int) -> None:
     params = toy(repeats=repeats)
     trained = train(params, OUT, CURVES)
     weights, rows = load_file(OUT / "model.safetensors"), CURVES.read_bytes()
     names = {path.name for path in OUT.iterdir()}
     clear_outputs()
-    monkeypatch.delattr(Trainer, "run")
-    assert train_once(params, OUT, CURVES) == trained
+    assert train_once(params, OUT, CURVES, FORBIDDEN) == trained
     assert (
         names
         == {path.name for path in OUT.iterdir()}
@@ -60,7 +61,7 @@ def test_outputs_that_were_lost_come_back_without_training(
         assert torch.equal(tensor, weights[name])
     # Lost once more, as on a disk that is still full.
     clear_outputs()
-    assert train_once(params, OUT, CURVES) == trained
+    assert train_once(params, OUT, CURVES, FORBIDDEN) == trained
 
 
 def test_killed_before_its_work_was_cleared(
@@ -82,32 +83,24 @@ def test_killed_before_its_work_was_cleared(
     assert list(Path(".work/train").iterdir()) == []
 
 
-class TrainsAgain(Exception):
-    pass
-
-
 def test_other_params_data_or_code_are_another_training(
     toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(toy(), OUT, CURVES)
 
-    def again(*_: object) -> None:
-        raise TrainsAgain
-
-    monkeypatch.setattr("pipeline.train.experiment.train", again)
-    with pytest.raises(TrainsAgain):
-        train_once(toy(seed=1), OUT, CURVES)
+    with pytest.raises(Interrupted):
+        train_once(toy(seed=1), OUT, CURVES, FORBIDDEN)
     manifest = Path("data/shards/toy/8x12/manifest.json")
     content = manifest.read_text()
     manifest.write_text(content + " ")
-    with pytest.raises(TrainsAgain):
-        train_once(toy(), OUT, CURVES)
+    with pytest.raises(Interrupted):
+        train_once(toy(), OUT, CURVES, FORBIDDEN)
     manifest.write_text(content)
     with monkeypatch.context() as patched:
         patched.setattr(source_code, "ROOT", copy_of_the_code("tasks/losses.py"))
-        with pytest.raises(TrainsAgain):
-            train_once(toy(), OUT, CURVES)
-    train_once(toy(), OUT, CURVES)
+        with pytest.raises(Interrupted):
+            train_once(toy(), OUT, CURVES, FORBIDDEN)
+    train_once(toy(), OUT, CURVES, FORBIDDEN)
 
 
 @pytest.mark.parametrize(
@@ -118,25 +111,22 @@ def test_code_that_changes_no_weight_discards_no_training(
 ) -> None:
     trained = train(toy(), OUT, CURVES)
     monkeypatch.setattr(source_code, "ROOT", copy_of_the_code(edited))
-    monkeypatch.delattr(Trainer, "run")
-    assert train_once(toy(), OUT, CURVES) == trained
+    assert train_once(toy(), OUT, CURVES, FORBIDDEN) == trained
 
 
 def test_the_code_that_counts_is_that_of_the_beginning(
     toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed = copy_of_the_code("tasks/losses.py")
-    validate = Trainer._validate
+
     with monkeypatch.context() as patched:
 
-        def edited_meanwhile(self: Trainer) -> None:
-            patched.setattr(source_code, "ROOT", changed)
-            validate(self)
+        class EditsMeanwhile(Observer):
+            def before_validation(self, state: TrainingState) -> None:  # noqa: ARG002
+                patched.setattr(source_code, "ROOT", changed)
 
-        patched.setattr(Trainer, "_validate", edited_meanwhile)
-        trained = train(toy(), OUT, CURVES)
-    monkeypatch.delattr(Trainer, "run")
-    assert train_once(toy(), OUT, CURVES) == trained
+        trained = train(toy(), OUT, CURVES, [EditsMeanwhile()])
+    assert train_once(toy(), OUT, CURVES, FORBIDDEN) == trained
 
 
 def test_what_was_evaluated_is_forgotten_and_nothing_else(toy: Callable[..., Params]) -> None:
@@ -151,15 +141,10 @@ def test_what_was_evaluated_is_forgotten_and_nothing_else(toy: Callable[..., Par
     result_cache.forget(OUT)
 
 
-def test_only_the_first_of_several_processes_writes(
+def test_only_the_first_of_several_processes_forgets(
     toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained = train(toy(), OUT, CURVES)
-    kept_network = shutil.copytree(OUT, Path("copy"))
-    clear_outputs()
-    with monkeypatch.context() as second:
-        second.setenv("RANK", "1")
-        assert train_once(toy(), OUT, CURVES) == trained
-        result_cache.forget(kept_network)
-    assert not OUT.exists()
+    train(toy(), OUT, CURVES)
+    monkeypatch.setenv("RANK", "1")
+    result_cache.forget(OUT)
     assert len(kept()) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,9 +24,8 @@ from pipeline.params import Params
 from pipeline.tracking import names, run
 from pipeline.tracking.outbox import Outbox
 from pipeline.train.experiment import train
-from pipeline.train.trainer import Trainer
 from tests import ROOT
-from tests.pipeline.interrupted import Interrupted, cut_off
+from tests.pipeline.interrupted import CutOff, Interrupted
 from tests.pipeline.workshop import wait_for
 
 OUT, CURVES = Path("checkpoints/best"), Path("reports/curves.csv")
@@ -55,16 +55,13 @@ def test_a_run_tells_what_was_done(toy: Callable[..., Params]) -> None:
     assert {"params.yaml", "curves.csv", "checkpoint", "data"} <= names
 
 
-def test_a_resumed_training_goes_on_in_its_run_with_no_point_twice(
-    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_training_goes_on_in_its_run_with_no_point_twice(toy: Callable[..., Params]) -> None:
     params = toy(phases=[{"optimizer": "adamw", "epochs": 4}])
-    save = Trainer._save
-    # Epoch 2 is logged but its checkpoint is not kept, so that it is trained and logged again.
-    monkeypatch.setattr(Trainer, "_save", lambda self: save(self) if self.progress.epoch < 2 else None)
-    with pytest.raises(Interrupted), cut_off("_step", lambda trainer: trainer.progress.step == 11):
-        train(params, OUT, CURVES)
-    monkeypatch.setattr(Trainer, "_save", save)
+    with pytest.raises(Interrupted):
+        train(params, OUT, CURVES, [CutOff("before_step", lambda state: state.progress.step == 11)])
+    # Epoch 2 was logged; with its state gone it is trained and logged again.
+    (newest,) = Path(".work").glob("train/*/states/step-000000008")
+    shutil.rmtree(newest)
     trained = train(params, OUT, CURVES)
     (run,) = client().search_runs([e.experiment_id for e in client().search_experiments()])
     assert run.info.run_id == trained.run_id

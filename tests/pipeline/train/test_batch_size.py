@@ -20,14 +20,18 @@ from pipeline.params import Params
 from pipeline.profiling.probe import Probe, largest
 from pipeline.train.batch_size import resolve_batch_size
 from pipeline.train.experiment import train
-from tests.pipeline.train.test_processes import in_each_process, launch, rows
+from pipeline.train.processes import Processes
+from tests.pipeline.train.launched import launch
+from tests.pipeline.train.test_processes import in_each_process, rows
 
 KEPT = Path(".work/batch_size")
 
 
 def settle(params: Params) -> int:
     manifest = read_manifest(shards_folder(params.data, params.size))
-    return resolve_batch_size(params, manifest, KEPT).train.resolved_batch_size
+    return resolve_batch_size(
+        params, manifest, KEPT, Processes(torch.device("cpu"))
+    ).train.resolved_batch_size
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def test_a_cpu_takes_no_more_than_keeps_it_busy(
     toy: Callable[..., Params], memory: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory(1e9)
-    monkeypatch.setattr("pipeline.train.batch_size.MOST_ON_HOST", 16)
+    monkeypatch.setattr("pipeline.train.batch_size.MAX_ON_HOST", 16)
     assert settle(toy(batch_size="auto")) == 16
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
+import re
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 from collections.abc import Callable
@@ -17,29 +15,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.loading import open_loader
-from pipeline.data.loading.batch import Batch
 from pipeline.params import Params
 from pipeline.train.experiment import train
-from pipeline.train.trainer import Trainer
-from tests import ROOT
 from tests.pipeline.toy import write_shards
+from tests.pipeline.train.launched import CURVES, SMALL_WINDOW, SeenImages, launch
 
-CURVES = Path("reports/curves.csv")
-TOLERANCE = 0.05
-"""Each of two processes normalises its half of a batch by that half's own statistics."""
-
-
-def launch(params: Params, processes: int = 2) -> subprocess.Popen[str]:
-    Path("params.yaml").write_text(params.model_dump_json())
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    return subprocess.Popen(
-        [*command, "-m", "stages.train"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+TOLERANCE = 1e-4
+"""One process and several differ by rounding alone: they share gradients and batch statistics."""
 
 
 def rows() -> list[dict[str, float]]:
@@ -47,8 +29,13 @@ def rows() -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
+def without_dropout(params: Params) -> Params:
+    """Dropout is drawn by each process for its own part of a batch."""
+    return params.model_copy(update={"model": params.model.model_copy(update={"dropout": 0.0})})
+
+
 def test_two_processes_train_as_one_does(toy: Callable[..., Params]) -> None:
-    params = toy(phases=[{"optimizer": "adamw", "lr": 0.005, "epochs": 4}])
+    params = without_dropout(toy(phases=[{"optimizer": "adamw", "lr": 0.005, "epochs": 4}]))
     process = launch(params)
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
@@ -60,7 +47,37 @@ def test_two_processes_train_as_one_does(toy: Callable[..., Params]) -> None:
     one = rows()
     assert [row["step"] for row in two] == [row["step"] for row in one] == [4, 8, 12, 16]
     for ours, theirs in zip(two, one, strict=True):
-        assert ours["train/loss"] == pytest.approx(theirs["train/loss"], abs=TOLERANCE)
+        for name in ("train/loss", "val/loss"):
+            assert ours[name] == pytest.approx(theirs[name], abs=TOLERANCE)
+
+
+def test_all_processes_have_the_same_weights_through_phases_and_interruptions(
+    toy: Callable[..., Params], tmp_path: Path
+) -> None:
+    phases = [
+        {"optimizer": "adamw", "lr": 0.01, "epochs": 2},
+        {"optimizer": "sgd", "lr": 0.01, "epochs": 2, "reload_best": True},
+    ]
+    params = toy(phases=phases, ema=0.8, clip_grad_norm=1.0)
+    process = launch(params, 3, ("resume", tmp_path))
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    assert output.count("resuming at step 8 ") == 1
+    first, *others = ((tmp_path / f"weights-{rank}.csv").read_text() for rank in range(3))
+    assert [line.split(",")[0] for line in first.splitlines()] == ["0", "4", "8", "8", "12", "16"]
+    assert others == [first, first]
+
+
+def test_processes_that_find_other_files_say_so_instead_of_waiting(
+    toy: Callable[..., Params], tmp_path: Path
+) -> None:
+    process = launch(toy(), 2, ("differ", tmp_path))
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    shards, code = (tmp_path / "errors-0.txt").read_text().splitlines()
+    assert re.match(r"process 1 on \S+: .*manifest", shards)
+    assert re.match(r"process 1 on \S+ has other code than process 0 on ", code)
+    assert (tmp_path / "errors-1.txt").read_text().splitlines() == [shards, code]
 
 
 def in_each_process(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,49 +88,20 @@ def in_each_process(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PYTHONPATH", str(folder))
 
 
-def watch_steps(folder: Path, window_bytes: int) -> None:
-    """Have `Trainer` write what each step is given, image by image, and `streaming` take small windows."""
-    step = Trainer._step
-    name = f"seen-{os.environ.get('RANK', 'one')}.csv"
-    open_loader.WINDOW_BYTES = window_bytes
-
-    def watched(self: Trainer, batch: Batch, learning_rate: float) -> None:
-        with (folder / name).open("a") as file:
-            for image in batch.image:
-                digest = hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()
-                file.write(f"{self.progress.step},{digest}\n")
-        step(self, batch, learning_rate)
-
-    Trainer._step = watched  # type: ignore[method-assign]
-
-
 @pytest.mark.parametrize("recipe", [[{"HorizontalFlip": {}}], [{"RandomBrightnessContrast": {"p": 1.0}}]])
 def test_two_processes_stream_and_augment_what_one_does(
     toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: list[dict[str, Any]]
 ) -> None:
     """Three windows of a shard each: every image of every step is the same, changed in the same way."""
     params = toy(phases=[{"optimizer": "adamw", "lr": 0.005, "epochs": 2}], augment=recipe)
+    params = without_dropout(params)
     params = params.model_copy(update={"machine": params.machine.model_copy(update={"cache": "stream"})})
-    window_bytes = 20 * 8 * 12 * 3
-    root = ROOT
-    watch = f"""
-        import sys
-        from pathlib import Path
-        sys.path.insert(0, {str(root)!r})
-        from tests.pipeline.train.test_processes import watch_steps
-        watch_steps(Path({str(tmp_path)!r}), {window_bytes})
-    """
-    in_each_process(textwrap.dedent(watch), tmp_path, monkeypatch)
-    process = launch(params)
+    process = launch(params, 2, ("stream", tmp_path))
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
     two = rows()
-    monkeypatch.setattr(
-        Trainer, "_step", Trainer._step
-    )  # put back after the test, as is the size of a window
-    monkeypatch.setattr("pipeline.data.loading.open_loader.WINDOW_BYTES", 0)
-    watch_steps(tmp_path, window_bytes)
-    train(params, Path("checkpoints/one"), CURVES)
+    monkeypatch.setattr("pipeline.data.loading.open_loader.WINDOW_BYTES", SMALL_WINDOW)
+    train(params, Path("checkpoints/one"), CURVES, [SeenImages(tmp_path)])
 
     one_process, *both = (
         (tmp_path / f"seen-{name}.csv").read_text().splitlines() for name in ("one", "0", "1")

@@ -29,15 +29,16 @@ from pipeline.params import Params
 from pipeline.tasks.classification_metrics import ClassificationMetrics
 from pipeline.tasks.metrics import Mean
 from pipeline.train.experiment import train
-from pipeline.train.trainer import step_seed
-from tests.pipeline.interrupted import Interrupted, cut_off
+from pipeline.train.observers import Observer
+from pipeline.train.step import step_seed
+from tests.pipeline.interrupted import CutOff, Interrupted
 
 OUT, CURVES = Path("checkpoints/best"), Path("reports/curves.csv")
 TWO_PHASES = [{"optimizer": "adamw", "steps": 7, "warmup": {"steps": 2}}, {"optimizer": "sgd", "epochs": 2}]
 
 
-def run(params: Params) -> Trained:
-    return train(params, OUT, CURVES)
+def run(params: Params, *observers: Observer) -> Trained:
+    return train(params, OUT, CURVES, observers)
 
 
 def weights() -> dict[str, torch.Tensor]:
@@ -89,8 +90,8 @@ def test_a_run_cut_off_anywhere_ends_with_the_same_weights(
     always = params.model_copy(
         update={"machine": params.machine.model_copy(update={"checkpoint_seconds": 0.0, "cache": cache})}
     )
-    with pytest.raises(Interrupted), cut_off("_step", lambda trainer: trainer.progress.step == stop_at):
-        run(always)
+    with pytest.raises(Interrupted):
+        run(always, CutOff("before_step", lambda state: state.progress.step == stop_at))
     run(always)
     assert weights().keys() == whole.keys()
     for name, tensor in weights().items():
@@ -107,8 +108,8 @@ def test_cut_off_between_an_epoch_and_its_validation(toy: Callable[..., Params])
     always = params.model_copy(
         update={"machine": params.machine.model_copy(update={"checkpoint_seconds": 0.0})}
     )
-    with pytest.raises(Interrupted), cut_off("_validate", lambda trainer: trainer.progress.epoch == 1):
-        run(always)
+    with pytest.raises(Interrupted):
+        run(always, CutOff("before_validation", lambda state: state.progress.epoch == 1))
     run(always)
     for name, tensor in weights().items():
         assert torch.equal(tensor, whole[name]), name
@@ -162,7 +163,7 @@ def test_killed_and_asked_to_stop_it_goes_on_from_there(toy: Callable[..., Param
     killed.wait()
 
     stopped = start()
-    read_until(stopped, "going on from step")
+    read_until(stopped, "resuming at step")
     stopped.send_signal(signal.SIGTERM)
     output = stopped.communicate()[0]
     assert stopped.returncode == 128 + signal.SIGTERM, output
@@ -172,7 +173,7 @@ def test_killed_and_asked_to_stop_it_goes_on_from_there(toy: Callable[..., Param
     finished = start()
     output = finished.communicate()[0]
     assert finished.returncode == 0, output
-    assert "going on from step" in output
+    assert "resuming at step" in output
     resumed = weights()
 
     run(often.model_copy(update={"machine": params.machine}))
@@ -195,7 +196,7 @@ def test_two_at_once_on_one_training_take_turns(toy: Callable[..., Params]) -> N
     assert first.poll() is None
     first.terminate()
     assert "stopped by SIGTERM at step" in first.communicate()[0]
-    assert "going on from step" in read_until(second, "going on")
+    assert "resuming at step" in read_until(second, "resuming")
     second.terminate()
     assert second.wait() == 128 + signal.SIGTERM
     assert not list(Path(".work/train").glob("*.lock"))
@@ -207,8 +208,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     params = toy(phases=TWO_PHASES)
     run(params)
     whole = weights()
-    with pytest.raises(Interrupted), cut_off("_validate", lambda trainer: trainer.progress.epoch == 2):
-        run(params)
+    with pytest.raises(Interrupted):
+        run(params, CutOff("before_validation", lambda state: state.progress.epoch == 2))
     newest = max(Path(".work").glob("train/*/states/step-*"))
     (newest / "network.safetensors").write_bytes(b"half a file")
     run(params)
@@ -218,11 +219,10 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
 
 
 def test_changed_params_start_anew(toy: Callable[..., Params], capsys: pytest.CaptureFixture[str]) -> None:
-    second_epoch = cut_off("_validate", lambda trainer: trainer.progress.epoch == 1, after=True)
-    with pytest.raises(Interrupted), second_epoch:
-        run(toy())
+    with pytest.raises(Interrupted):
+        run(toy(), CutOff("after_validation", lambda state: state.progress.epoch == 1))
     run(toy(seed=1))
-    assert "going on from" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(toy: Callable[..., Params]) -> None:

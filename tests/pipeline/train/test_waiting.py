@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,10 +18,12 @@ from pipeline.data.loading.memory import MemoryLoader
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import read_manifest
 from pipeline.models import inputs
+from pipeline.profiling.optimizers import build_optimizer
 from pipeline.params import Params
 from pipeline.tasks.network import build_network
-from pipeline.train.optimizers import build_optimizer
-from pipeline.train.trainer import Trainer
+from pipeline.train.average import WeightAverage
+from pipeline.train.state import TrainingState
+from pipeline.train.training import prepare_training
 
 GPU = torch.device("cuda", 0)
 COPIES = {"aten._to_copy.default", "aten.copy_.default"}
@@ -80,14 +83,14 @@ def test_a_step_waits_for_nothing(toy: Callable[..., Params], watched: list[str]
     folder = shards_folder("toy", (8, 12))
     manifest = read_manifest(folder)
     with torch._subclasses.fake_tensor.unset_fake_temporarily():
-        trainer = Trainer(params, manifest, folder, folder / "work")
-    trainer.device = GPU
+        training = prepare_training(params, manifest, folder, folder / "work")
     with GPU:
-        trainer.network = trainer.model = build_network(params, manifest)
-    trainer.optimizer = build_optimizer(params.train.phases[0], trainer.network, True)
-    trainer.accelerator.backward = lambda _: _give_gradients(trainer.network)  # autograd asks for a real GPU
-    trainer.sums = torch.zeros(2, dtype=torch.float64, device=GPU)
-    trainer.first_bad_step = torch.full((), 1000, device=GPU)
+        network = build_network(params, manifest)
+    state = TrainingState.begin(network, WeightAverage(network, 0.9), None, GPU)
+    state.optimizer = build_optimizer(params.train.phases[0], network, True)
+    accelerator = training.accelerator
+    accelerator.backward = lambda _: _give_gradients(network)  # autograd asks for a real GPU
+    train_step = replace(training.step, model=network, state=state)
     augment = OnDevice(
         [("HorizontalFlip", {}), ("Pad", {"padding": 1}), ("RandomCrop", {"height": 8, "width": 12})],
         0,
@@ -99,13 +102,13 @@ def test_a_step_waits_for_nothing(toy: Callable[..., Params], watched: list[str]
         else torch.zeros(50, dtype=torch.int64, device=GPU)
     )
     samples = Samples(torch.zeros((50, 8, 12, 3), dtype=torch.uint8, device=GPU), targets)
-    loader = MemoryLoader(trainer.loader.plan, samples, augment=augment)
+    loader = MemoryLoader(training.loader.plan, samples, augment=augment)
     for step, batch in enumerate(loader.epoch(0)):
-        trainer._step(batch, 1e-3)
+        train_step(batch, 1e-3)
         if step == 0:
             watched.clear()  # the first one makes what the later ones use
     assert watched == []
-    assert len(list(trainer.network.parameters())) > 0
+    assert len(list(network.parameters())) > 0
 
 
 def _give_gradients(network: nn.Module) -> None:
