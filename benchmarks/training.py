@@ -15,10 +15,8 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +31,10 @@ from pipeline.data.shards.manifest import Manifest
 from pipeline.params import Params, parse_params
 from pipeline.tasks.network import build_network
 from pipeline.tracking.run import Tracker
+from pipeline.train.observers import Observer
+from pipeline.train.state import TrainingState
 from pipeline.train.trainer import Trainer
+from pipeline.train.training import prepare_training
 
 Shares = defaultdict[str, float]
 """Seconds of each part."""
@@ -144,6 +145,45 @@ def _plain_loop(params: Params, manifest: Manifest, samples: Samples) -> float:
     return len(samples) / (_now(device) - started)
 
 
+class _Stamps(Observer):
+    """The times at which the epoch's steps began and ended: of the device, of the process, of this thread."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.times: list[tuple[float, float, float]] = []
+
+    def on_start(self, state: TrainingState) -> None:  # noqa: ARG002
+        self._stamp()
+
+    def before_validation(self, state: TrainingState) -> None:  # noqa: ARG002
+        self._stamp()
+
+    def _stamp(self) -> None:
+        self.times.append((_now(self.device), time.process_time(), time.thread_time()))
+
+
+class _Shares(Observer):
+    """Seconds of the loader and of the step, the device waited for around each; the rest is what lies between."""
+
+    def __init__(self, device: torch.device, shares: Shares) -> None:
+        self.device, self.shares = device, shares
+        self._since = 0.0
+
+    def on_start(self, state: TrainingState) -> None:  # noqa: ARG002
+        self._since = _now(self.device)
+
+    def before_step(self, state: TrainingState, batch: Batch) -> None:  # noqa: ARG002
+        self._count("loader")
+
+    def after_step(self, state: TrainingState) -> None:  # noqa: ARG002
+        self._count("step: forward, backward, optimiser")
+
+    def _count(self, part: str) -> None:
+        now = _now(self.device)
+        self.shares[part] += now - self._since
+        self._since = now
+
+
 def _our_loop(
     params: Params,
     manifest: Manifest,
@@ -153,67 +193,33 @@ def _our_loop(
     shares: Shares | None = None,
     opened: list[float] | None = None,
 ) -> Epoch:
-    """One epoch, tracked in ``store``.
+    """Train one epoch, tracked in ``store``.
 
     ``opened`` takes the seconds of opening and closing the run; ``shares`` takes the seconds of the parts of the epoch,
     which costs some by itself.
     """
-    trainer = Trainer(params, manifest, folder / "shards", folder / name)
-    tracker = Tracker(store or "", "benchmark", folder / name, enabled=store is not None)
-    opening = _now(trainer.device)
+    training = prepare_training(params, manifest, folder / "shards", folder / name)
+    device, tracker = (
+        training.device,
+        Tracker(store or "", "benchmark", folder / name, enabled=store is not None),
+    )
+    opening = _now(device)
     tracker.start(name=name)
-    stamps = [(_now(trainer.device), time.process_time(), time.thread_time())]
-    validate = trainer._validate
-
-    def stamped() -> None:
-        stamps.append((_now(trainer.device), time.process_time(), time.thread_time()))
-        validate()
-
-    trainer._validate = stamped  # type: ignore[method-assign]
+    opened_in = _now(device) - opening
+    stamps = _Stamps(device)
+    observers: list[Observer] = [stamps]
     if shares is not None:
-        print(f"amp {trainer.amp}, {device_name(trainer.device)}")
-        _watch(trainer, shares)
-    trainer.run(tracker)
-    closing = _now(trainer.device)
+        print(f"amp {training.amp}, {device_name(device)}")
+        observers.append(_Shares(device, shares))
+    Trainer(training, tracker, observers).run()
+    closing = _now(device)
     tracker.finish()
     if opened is not None:
-        opened.append(stamps[0][0] - opening + _now(trainer.device) - closing)
-    seconds, process, loop = (after - before for before, after in zip(*stamps, strict=True))
+        opened.append(opened_in + _now(device) - closing)
+    seconds, process, loop = (after - before for before, after in zip(*stamps.times, strict=True))
     if shares is not None:
-        shares["the rest of the step"] = seconds - sum(shares.values())
+        shares["between steps"] = seconds - sum(shares.values())
     return Epoch(manifest.split("train").samples / seconds, 1 - loop / process)
-
-
-def _watch(trainer: Trainer, shares: Shares) -> None:
-    """Count the seconds of the parts of a step; the device is waited for around each."""
-
-    def watched(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            started = _now(trainer.device)
-            result = function(*arguments, **options)
-            if trainer.model.training:  # validation is no part of a step
-                shares[part] += _now(trainer.device) - started
-            return result
-
-        return call
-
-    def epoch(*arguments: int) -> Iterator[Batch]:
-        ask = watched("loader", partial(next, batches(*arguments), None))
-        return iter(ask, None)
-
-    prepare = trainer.accelerator.prepare_optimizer
-
-    def prepare_watched(optimizer: torch.optim.Optimizer) -> Any:
-        prepared = prepare(optimizer)
-        prepared.step = watched("optimiser", prepared.step)
-        return prepared
-
-    batches = trainer.loader.epoch
-    object.__setattr__(trainer.loader, "epoch", epoch)
-    # Forward runs in Module.__call__, which looks at the instance's own `forward`.
-    trainer.model.forward = watched("forward and backward", trainer.model.forward)
-    trainer.accelerator.backward = watched("forward and backward", trainer.accelerator.backward)
-    trainer.accelerator.prepare_optimizer = prepare_watched
 
 
 def _now(device: torch.device) -> float:

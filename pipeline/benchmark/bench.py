@@ -1,4 +1,4 @@
-"""What a network costs: the resource columns of the paper's tables, each with how it was got.
+"""The cost of a network: the resource columns of the paper's tables, each with how it was got.
 
 On a GPU memory and throughput are measured on the device. A CPU has no memory of its own to fill, so there the
 bytes that a training step keeps for its backward pass are counted instead, and the largest batches are not given.
@@ -12,14 +12,14 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pipeline.core.device import choose_device, choose_precision, device_name
+from pipeline.core.device import choose_compile, choose_device, choose_precision, device_name
 from pipeline.core.markdown import table
 from pipeline.data.loading.batch import Batch
 from pipeline.data.loading.evaluation import evaluation_batches
@@ -42,10 +42,8 @@ CARDS_GB = (16, 40)
 
 WARM_UP, REPEATS = 2, 5
 """Runs that do not count, and those that do."""
-
-
-END_TO_END_BATCHES = 4
-"""Batches in one such run from the shards on: a single one may have been read ahead."""
+MIN_BATCHES, MIN_SECONDS = 20, 0.5
+"""A run ends after so many batches or seconds, whichever comes first, and only then is the device waited for."""
 
 
 LABELS = {
@@ -61,8 +59,8 @@ LABELS = {
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One figure; ``spread`` is the standard deviation over ``n`` runs, ``how`` says how it was got."""
+class Cost:
+    """One metric; ``spread`` is its standard deviation over ``n`` runs, ``how`` says how it was got."""
 
     name: str
     value: float
@@ -75,8 +73,8 @@ class Figure:
         return f"{LABELS.get(self.name, self.name)}: {_number(self.value)} {self.unit}".rstrip()
 
 
-def benchmark(params: Params, out: Path) -> list[Figure]:
-    """Measure the network of ``params`` (freshly made: weights do not matter) at its images' size.
+def benchmark(params: Params, out: Path) -> list[Cost]:
+    """Measure the network of ``params`` (freshly built: weights do not matter) at its images' size.
 
     Writes ``benchmark.json`` and ``benchmark.md`` to ``out``.
 
@@ -88,43 +86,49 @@ def benchmark(params: Params, out: Path) -> list[Figure]:
     device = choose_device(params.machine.device)
     amp = choose_precision(params.train.amp, device)
     bench = Bench(params, manifest, device, amp)
-    figures = [*bench.size(), *bench.memory(), *bench.throughput(), *bench.end_to_end(params, folder)]
+    costs = [*bench.size(), *bench.memory()]
+    # Memory is the paper's, eager; time is that of the training that would run.
+    compiled = choose_compile(params.machine.compile, device)
+    if compiled:
+        bench.probe.compile()
+    costs += [*bench.throughput(), *bench.end_to_end(params, folder)]
     where = {
         "device": device_name(device),
         "processor": _processor(),
         "torch": torch.__version__,
         "amp": amp,
         "image": list(manifest.size),
+        "compiled": compiled,
     }
     out.mkdir(parents=True, exist_ok=True)
-    record = {"where": where, "figures": {figure.name: asdict(figure) for figure in figures}}
+    record = {"where": where, "figures": {cost.name: asdict(cost) for cost in costs}}
     (out / "benchmark.json").write_text(json.dumps(record, indent=2) + "\n")
-    (out / "benchmark.md").write_text(as_markdown(figures, where), encoding="utf-8")
-    return figures
+    (out / "benchmark.md").write_text(as_markdown(costs, where), encoding="utf-8")
+    return costs
 
 
-def as_markdown(figures: list[Figure], where: dict[str, Any]) -> str:
-    """The figures as a table, and what they were measured on."""
+def as_markdown(costs: list[Cost], where: dict[str, Any]) -> str:
+    """Return the costs as a table, and a line on where they were measured."""
     rows = [
         (
-            LABELS.get(figure.name, figure.name),
-            _number(figure.value) + (f" ± {_number(figure.spread)}" if figure.n > 1 else ""),
-            figure.unit,
-            figure.n,
-            figure.how,
+            LABELS.get(cost.name, cost.name),
+            _number(cost.value) + (f" ± {_number(cost.spread)}" if cost.n > 1 else ""),
+            cost.unit,
+            cost.n,
+            cost.how,
         )
-        for figure in figures
+        for cost in costs
     ]
-    header = ["figure", "value", "unit", "n", "how"]
+    header = ["metric", "value", "unit", "n", "how"]
     height, width = where["image"]
     return table(header, rows) + (
         f"\nOn {where['device']} ({where['processor']}), images of {height}x{width}, amp {where['amp']}, "
-        f"torch {where['torch']}, not compiled.\n"
+        f"torch {where['torch']}; training {'compiled' if where['compiled'] else 'not compiled'}.\n"
     )
 
 
 def _processor() -> str:
-    """The processor's name, where the system tells it."""
+    """Return the processor's name, where the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -133,7 +137,7 @@ def _processor() -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits or more, never a meaningless tail."""
+    """Return three digits or more, never a meaningless tail."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -142,56 +146,56 @@ class Bench:
 
     def __init__(self, params: Params, manifest: Manifest, device: torch.device, amp: str) -> None:
         self.manifest, self.device = manifest, device
-        self.trial = Probe(params, manifest, device, amp)
-        self.model = self.trial.network
+        self.probe = Probe(params, manifest, device, amp)
+        self.model = self.probe.network
         # On a CPU a batch of 64 of Cityscapes' size takes minutes and more memory than most have.
         pixels = manifest.size[0] * manifest.size[1]
-        most = BATCH if device.type != "cpu" else max(2, min(BATCH, 2**19 // pixels))
-        most = min(most, manifest.split("train").samples)
-        self.batch = largest(self.trial.peak_bytes, most) if device.type == "cuda" else most
+        max_ = BATCH if device.type != "cpu" else max(2, min(BATCH, 2**19 // pixels))
+        max_ = min(max_, manifest.split("train").samples)
+        self.batch = largest(self.probe.peak_bytes, max_) if device.type == "cuda" else max_
 
-    def size(self) -> list[Figure]:
-        """Parameters and multiply-accumulates of one image."""
+    def size(self) -> list[Cost]:
+        """Count parameters, and multiply-accumulates of one image."""
         self.model.eval()
         return [
-            Figure("parameters", count_parameters(self.model), "", "counted"),
-            Figure(
+            Cost("parameters", count_parameters(self.model), "", "counted"),
+            Cost(
                 "forward_gmacs",
-                count_macs(self.model, self.trial.images(1)) / 1e9,
+                count_macs(self.model, self.probe.images(1)) / 1e9,
                 "GMAC an image",
                 "counted",
             ),
         ]
 
-    def memory(self) -> list[Figure]:
-        """What training takes at a batch of 64, and the largest batches that fit the paper's cards."""
+    def memory(self) -> list[Cost]:
+        """Measure what training takes at a batch of 64; extrapolate the largest batches that fit the paper's cards."""
         if self.device.type != "cuda":
-            kept = self.trial.kept_bytes(self.batch) / 1e6
+            kept = self.probe.kept_bytes(self.batch) / 1e6
             how = "counted: tensors saved for backward, the loss left out; no GPU here"
-            return [Figure("kept_for_backward_mb", kept, "MB an image", how)]
+            return [Cost("kept_for_backward_mb", kept, "MB an image", how)]
         half = self.batch // 2
-        small, large = self.trial.peak_bytes(half), self.trial.peak_bytes(self.batch)
+        small, large = self.probe.peak_bytes(half), self.probe.peak_bytes(self.batch)
         per_image = (large - small) / (self.batch - half)
         fixed = large - per_image * self.batch
         extrapolated = f"extrapolated from batches of {half} and {self.batch}"
         how = "measured, peak allocated" if self.batch == BATCH else extrapolated
-        figures = [Figure("train_memory_batch64_gb", (fixed + per_image * BATCH) / 1e9, "GB", how)]
+        costs = [Cost("train_memory_batch64_gb", (fixed + per_image * BATCH) / 1e9, "GB", how)]
         for card in CARDS_GB:
             fits = (card * 1e9 - fixed) / per_image
-            figures.append(Figure(f"max_batch_{card}gb", int(fits), "images", extrapolated))
-        return figures
+            costs.append(Cost(f"max_batch_{card}gb", int(fits), "images", extrapolated))
+        return costs
 
-    def throughput(self) -> list[Figure]:
-        """Images a second, network only: the batch already lies on the device."""
-        images, target = self.trial.images(self.batch), self.trial.target(self.batch)
-        fused = self.trial.model.for_inference(self.model)
+    def throughput(self) -> list[Cost]:
+        """Measure images a second of the network only: the batch already lies on the device."""
+        images, target = self.probe.images(self.batch), self.probe.target(self.batch)
+        fused = self.probe.model.for_inference(self.model)
 
         def train() -> int:
-            self.trial.step(images, target)
+            self.probe.step(images, target)
             return self.batch
 
         def test() -> int:
-            with torch.inference_mode(), self.trial.autocast():
+            with torch.inference_mode(), self.probe.autocast():
                 fused(images)
             return self.batch
 
@@ -200,8 +204,8 @@ class Bench:
             self._timed("test_images_per_second", test, "no loading; fused for inference"),
         ]
 
-    def end_to_end(self, params: Params, folder: Path) -> list[Figure]:
-        """Images a second from the shards on: to the optimiser's step, and to the metrics."""
+    def end_to_end(self, params: Params, folder: Path) -> list[Cost]:
+        """Measure images a second from the shards to the optimiser's step, and to the metrics."""
         settings = params.train.model_copy(update={"batch_size": self.batch})
         loader = open_loader(
             params.model_copy(update={"train": settings}), self.manifest, folder, self.device, 0, 1
@@ -210,46 +214,47 @@ class Bench:
         testing = (
             batch for _ in count() for batch in evaluation_batches(folder, self.manifest, "val", self.batch)
         )
-        metrics = self.trial.task.metrics(self.manifest.num_classes, self.device)
-        fused = self.trial.model.for_inference(self.model)
+        metrics = self.probe.task.metrics(self.manifest.num_classes, self.device)
+        fused = self.probe.model.for_inference(self.model)
 
         def train() -> int:
-            seen = 0
-            for batch in islice(training, END_TO_END_BATCHES):
-                self.trial.step(*self._on_device(batch))
-                seen += len(batch.image)
-            return seen
+            batch = next(training)
+            self.probe.step(*self._on_device(batch))
+            return len(batch.image)
 
         def test() -> int:
-            seen = 0
-            for batch in islice(testing, END_TO_END_BATCHES):
-                images, target = self._on_device(batch)
-                with torch.inference_mode(), self.trial.autocast():
-                    metrics.update(fused(images), target)
-                seen += len(batch.image)
-            return seen
+            batch = next(testing)
+            images, target = self._on_device(batch)
+            with torch.inference_mode(), self.probe.autocast():
+                metrics.update(fused(images), target)
+            return len(batch.image)
 
         return [
             self._timed("train_end_to_end_images_per_second", train, "loaded and augmented as in training"),
             self._timed("test_end_to_end_images_per_second", test, "val images read, decoded and counted"),
         ]
 
-    def _timed(self, name: str, work: Callable[[], int], note: str) -> Figure:
-        """Images a second of ``work``, which says how many it did."""
+    def _timed(self, name: str, work: Callable[[], int], note: str) -> Cost:
+        """Measure images a second of ``work``, which does one batch and returns its size."""
         for _ in range(WARM_UP):
             work()
-        rates = []
-        for _ in range(REPEATS):
-            self._wait()
-            started = time.perf_counter()
-            images = work()
-            self._wait()
-            rates.append(images / (time.perf_counter() - started))
+        rates = [self._rate(work) for _ in range(REPEATS)]
         how = f"measured, batch {self.batch}, {note}"
-        return Figure(name, statistics.mean(rates), "images/s", how, REPEATS, statistics.stdev(rates))
+        return Cost(name, statistics.mean(rates), "images/s", how, REPEATS, statistics.stdev(rates))
+
+    def _rate(self, work: Callable[[], int]) -> float:
+        """Return images a second over enough batches that waiting for the device does not count."""
+        self._wait()
+        started, images = time.perf_counter(), 0
+        for _ in range(MIN_BATCHES):
+            images += work()
+            if time.perf_counter() - started > MIN_SECONDS:
+                break
+        self._wait()
+        return images / (time.perf_counter() - started)
 
     def _on_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """A loader's batch as the network and the loss take it."""
+        """Return a loader's batch as the network and the loss take it."""
         images = normalise(batch.image.to(self.device), self.manifest.mean, self.manifest.std)
         return images, batch.target.to(self.device).long()
 

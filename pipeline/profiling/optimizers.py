@@ -1,4 +1,4 @@
-"""The optimisers of a phase."""
+"""The optimisers of training phases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.params import Phase
 
 
 def build_optimizer(phase: Phase, model: nn.Module, decay_all: bool) -> torch.optim.Optimizer:
-    """The optimiser of a phase, fused where torch has it for the parameters' device."""
+    """Return the optimiser of a phase for the parameters of ``model`` that are trained, in torch's fused form."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups: list[dict[str, Any]] = [{"params": trained}]
     if not decay_all:

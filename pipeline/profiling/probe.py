@@ -1,17 +1,19 @@
-"""Training steps on noise, before there is a training: what they cost, and the largest batch that fits."""
+"""Training steps on noise, before there is a training: their cost, and the largest batch that fits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.data.shards.manifest import Manifest
 from pipeline.models.inputs import normalise, place
 from pipeline.params import Params
+from pipeline.profiling.optimizers import build_optimizer
 from pipeline.tasks import task_of
 from pipeline.tasks.network import build_network
 from wavemix.measure import saved_bytes
@@ -20,7 +22,7 @@ AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Probe:
-    """A freshly made network of ``params`` that is trained on noise of the data's shape.
+    """A freshly built network of ``params`` that is trained on noise of the data's shape, by its first optimiser.
 
     Args:
         amp: no, bf16 or fp16, as `choose_precision` gives it.
@@ -32,44 +34,53 @@ class Probe:
         self.loss = self.task.loss(params.train)
         self.model = params.model
         self.network = place(build_network(params, manifest), device)
-        self.optimizer = torch.optim.AdamW(self.network.parameters())
+        self.forward: nn.Module = self.network
+        """The network as `step` calls it."""
+        self.optimizer = build_optimizer(params.train.phases[0], self.network, params.train.decay_all)
+        # As in training, small gradients must survive fp16.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp is torch.float16)
+
+    def compile(self) -> None:
+        """Have `step` call the network compiled from here on."""
+        self.forward = cast(nn.Module, torch.compile(self.network, dynamic=False))
 
     def images(self, batch: int) -> Tensor:
-        """Noise as the network takes it: float32 (batch, C, H, W)."""
+        """Return noise as the network takes it: float32 (batch, C, H, W)."""
         shape = (batch, *self.manifest.size, self.manifest.channels)
         pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=self.device)
         return normalise(pixels, self.manifest.mean, self.manifest.std)
 
     def target(self, batch: int) -> Tensor:
-        """Random classes: int64 (batch,), or (batch, H, W)."""
+        """Return random targets as the loss takes them: int64 (batch, ...)."""
         manifest = self.manifest
         empty = manifest.target.empty(batch, manifest.size, manifest.num_classes)
         # 0 and 1 are classes, or the absence and presence of one, in every kind of target.
         return torch.randint(0, min(2, manifest.num_classes), empty.shape, device=self.device)
 
     def step(self, images: Tensor, target: Tensor) -> None:
-        """Forward, backward, and a step of the optimiser."""
+        """Take one step of training: forward, backward, and the optimiser's."""
         self.network.train()
         with self.autocast():
-            logits = self.network(images)
+            logits = self.forward(images)
         mean = self.loss(logits, target) / self.task.count(target)
-        mean.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        self.scaler.scale(mean).backward()  # type: ignore[no-untyped-call]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
-        """The precision asked for."""
+        """Compute in the precision requested."""
         with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
             yield
 
     def kept_bytes(self, batch: int = 2) -> float:
-        """Bytes an image that a step keeps for its backward pass, the loss left out; ``batch`` at least 2."""
+        """Return the bytes per image that a step keeps for its backward pass, without the loss; ``batch`` >= 2."""
         self.network.train()
         return saved_bytes(self.network, self.images(batch), self.amp)
 
     def peak_bytes(self, batch: int) -> int:
-        """Most memory allocated on the GPU during two training steps."""
+        """Return the most memory allocated on the GPU during two training steps."""
         self.optimizer.zero_grad(set_to_none=True)  # a step before may have run out of memory half way
         images, target = self.images(batch), self.target(batch)
         torch.cuda.reset_peak_memory_stats(self.device)
@@ -79,7 +90,7 @@ class Probe:
 
 
 def largest(work: Callable[[int], object], start: int) -> int:
-    """The first of ``start``, half of it, a quarter, ... with which ``work`` does not run out of memory, or 0."""
+    """Return the first of ``start``, half of it, a quarter, ... with which ``work`` has memory enough, or 0."""
     batch_size = start
     while batch_size > 0:
         try:

@@ -1,4 +1,4 @@
-"""Phases of training: which optimiser, from which step to which, at which learning rate."""
+"""Phases of training: their first and last steps, and the learning rate of each step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ONECYCLE_START, ONECYCLE_END = 1 / 25, 1e-5
 
 
 def steps(duration: Duration, steps_per_epoch: int, batch_size: int) -> int:
-    """A duration in optimiser steps, at least 1. Nothing after this counts in epochs or samples."""
+    """Return a duration in optimiser steps, at least 1. Nothing after this counts in epochs or samples."""
     if duration.steps is not None:
         return duration.steps
     if duration.samples is not None:
@@ -37,13 +37,13 @@ class PhaseSteps:
 
     @classmethod
     def begin(cls, phase: Phase, first: int, steps_per_epoch: int, batch_size: int) -> PhaseSteps:
-        """``phase`` as it runs from step ``first`` on."""
+        """Return ``phase`` as it runs from step ``first`` on."""
         length = steps(phase, steps_per_epoch, batch_size)
         warmup = steps(phase.warmup, steps_per_epoch, batch_size) if phase.warmup else 0
         return cls(phase, first, first + length, min(warmup, length))
 
     def learning_rate(self, step: int) -> float:
-        """The learning rate of ``step`` (counted over the whole training): a function of the step alone."""
+        """Return the learning rate of ``step`` (counted over the whole training): a function of the step alone."""
         done, length = step - self.first, self.last - self.first
         if done < self.warmup:
             return self.phase.lr * (done + 1) / self.warmup

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.benchmark.bench import Bench, Figure, as_markdown, benchmark
+from pipeline.benchmark.bench import MIN_BATCHES, Bench, Cost, as_markdown, benchmark
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import Manifest, read_manifest
 from pipeline.params import Params
@@ -49,9 +49,36 @@ def test_says_of_every_figure_how_it_was_got(experiment: Callable[..., Params], 
     assert not any(name.startswith("max_batch") for name in written["figures"])  # nothing to say of a GPU
 
 
+def test_the_device_is_waited_for_after_many_batches(
+    experiment: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = experiment("classification")
+    bench = toy_bench(params, read_manifest(shards_folder("toy", params.size)))
+    waits: list[int] = []
+    batches: list[int] = []
+
+    def work() -> int:
+        batches.append(1)
+        return 1
+
+    monkeypatch.setattr(bench, "_wait", lambda: waits.append(len(batches)))
+    bench._rate(work)
+    assert waits == [0, MIN_BATCHES]
+    monkeypatch.setattr("pipeline.benchmark.bench.MIN_SECONDS", 0.0)
+    bench._rate(work)
+    assert waits[2:] == [MIN_BATCHES, MIN_BATCHES + 1]
+
+
 def test_the_table_shows_spread_and_way() -> None:
-    where = {"device": "cpu", "processor": "EPYC", "image": [8, 9], "amp": "no", "torch": "2"}
-    text = as_markdown([Figure("rate", 1234.5, "images/s", "measured", 5, 2.345)], where)
+    where = {
+        "device": "cpu",
+        "processor": "EPYC",
+        "image": [8, 9],
+        "amp": "no",
+        "torch": "2",
+        "compiled": False,
+    }
+    text = as_markdown([Cost("rate", 1234.5, "images/s", "measured", 5, 2.345)], where)
     assert "| rate | 1,234 ± 2.35 | images/s | 5 | measured |" in text
     assert "On cpu (EPYC), images of 8x9" in text
 
@@ -70,7 +97,7 @@ def test_a_card_too_small_for_64_images_is_extrapolated_from(
     assert bench.batch == 64
     monkeypatch.setattr(Probe, "peak_bytes", peak_bytes)
     bench.device = torch.device("cuda")
-    bench.batch = largest(bench.trial.peak_bytes, 64)
+    bench.batch = largest(bench.probe.peak_bytes, 64)
     assert bench.batch == 16
     figures = {figure.name: figure for figure in bench.memory()}
     assert figures["train_memory_batch64_gb"].value == pytest.approx(1 + 64 / 3)

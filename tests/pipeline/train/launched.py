@@ -91,7 +91,7 @@ def stream(folder: Path) -> None:
 def resume(folder: Path) -> None:
     """Train, cut off in the second phase, and again; only the first process may read what is on the disk."""
     if rank() != "0":
-        StateFolder.latest = _refuse  # type: ignore[method-assign]
+        StateFolder.latest = _refuse  # type: ignore[method-assign, assignment]
         trainer.load_trained = _refuse  # type: ignore[attr-defined, assignment]
     seen = SeenWeights(folder)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
+from pipeline.checkpoints.trained import Trained
 from pipeline.core.errors import UserError
 from pipeline.core.hashing import configuration_hash
 from pipeline.data.shards.layout import shards_folder
@@ -131,6 +133,10 @@ def test_a_training_uses_logs_and_keeps_the_size(
     assert rows()[-1]["step"] == 7  # 100 samples in batches of 16
     store = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     assert trained.run_id is not None
+    assert trained.batch_size == 16
+    described = json.loads(Path("checkpoints/best/training.json").read_text())
+    assert described.pop("batch_size") == 16
+    assert Trained.model_validate(described).batch_size is None  # as in files of before
     run = store.get_run(trained.run_id)
     assert run.data.params["train.batch_size"] == "16"
     assert run.info.run_name.startswith("8/2, bs16")

@@ -35,7 +35,8 @@ def without_dropout(params: Params) -> Params:
 
 
 def test_two_processes_train_as_one_does(toy: Callable[..., Params]) -> None:
-    params = without_dropout(toy(phases=[{"optimizer": "adamw", "lr": 0.005, "epochs": 4}]))
+    # Adam would turn the rounding in the gradients of biases before a batch norm, which are 0, into whole steps.
+    params = without_dropout(toy(phases=[{"optimizer": "sgd", "lr": 0.05, "epochs": 4}]))
     process = launch(params)
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
