@@ -69,7 +69,7 @@ def test_the_average_is_torchs() -> None:
 
 
 class Poison(Observer):
-    """Spoils a weight after one step, as an update that overflows does."""
+    """Spoils weights after one step, as an update that overflows does."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -77,7 +77,7 @@ class Poison(Observer):
     def after_step(self, state: TrainingState) -> None:
         if state.progress.step == self.step:
             with torch.no_grad():
-                next(state.network.parameters()).flatten()[0] = math.nan
+                next(state.network.parameters()).fill_(math.nan)
 
 
 def test_weights_that_went_bad_in_an_epochs_last_step_are_neither_saved_nor_kept(
