@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.profiling.optimizers import build_optimizer
 from pipeline.params import Duration, Phase
+from pipeline.profiling.optimizers import build_optimizer
 from pipeline.train.phases import PhaseSteps, steps
 
 

@@ -18,8 +18,8 @@ from pipeline.data.loading.memory import MemoryLoader
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import read_manifest
 from pipeline.models import inputs
-from pipeline.profiling.optimizers import build_optimizer
 from pipeline.params import Params
+from pipeline.profiling.optimizers import build_optimizer
 from pipeline.tasks.network import build_network
 from pipeline.train.average import WeightAverage
 from pipeline.train.state import TrainingState
