@@ -1,6 +1,6 @@
 """How long saving the state of a training stops it: ``python -m benchmarks.checkpoint``.
 
-The state of AdamW and a network is copied, and written behind the training's back; "stops" is the copy, "written" is
+The state of AdamW and a network is copied, and written in the background; "stops" is the copy, "written" is
 when all of it was flushed to the disk.
 """
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train on several nodes under Slurm: `sbatch --nodes=2 launch/slurm.sh`, from the repository's top folder.
 # The folder, with data/, checkpoints/ and .work/, has to be on a file system that all nodes see.
-# Preempted, it is put back into the queue; out of time, submit it again: it goes on from its last state.
+# Preempted, it is put back into the queue; out of time, submit it again: it resumes its last state.
 #SBATCH --job-name=wavemix
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1 # torchrun starts one process per GPU
@@ -29,7 +29,7 @@ srun --kill-on-bad-exit=1 uv run --no-sync torchrun \
     --rdzv-endpoint="$first_node:${PORT:-29500}" \
     -m stages.train || status=$?
 if [ "$status" -ne 0 ]; then
-    echo "training ended with status $status: sbatch it again to go on from its last state" >&2
+    echo "training ended with status $status: sbatch it again to resume its last state" >&2
     exit "$status"
 fi
 # DVC takes note of the checkpoint that lies there, then evaluates and reports on this node alone.

@@ -22,7 +22,7 @@ from pipeline.core.atomic import atomic_folder
 from pipeline.core.hashing import file_sha256
 
 KEEP = 2
-"""Checkpoints kept: the newest, and the one before in case the newest turns out damaged."""
+"""States kept: the newest, and the one before in case the newest turns out damaged."""
 
 
 def save_state(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
@@ -41,7 +41,7 @@ def save_state(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state:
 
 
 def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """What `save_state` wrote.
+    """Return the tensors and the rest of a state that `save_state` wrote.
 
     Raises:
         ValueError: a file is missing or damaged.
@@ -58,9 +58,9 @@ def load_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, An
 
 
 class StateFolder:
-    """The checkpoints of one configuration, newest last: ``step-000000123``, ...
+    """The saved states of one training, newest last: ``step-000000123``, ...
 
-    They are written in the background; as a context manager it waits for the last one.
+    They are written in the background; leaving the context waits for the last one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -77,7 +77,7 @@ class StateFolder:
             self._written.result()
 
     def save(self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
-        """Copy ``tensors``, write the checkpoint behind the caller's back, then remove all but the newest `KEEP`.
+        """Copy ``tensors``, write the state in the background, then remove all but the newest `KEEP`.
 
         Waits for the one before, so that no more than one copy is held.
         """
@@ -92,24 +92,24 @@ class StateFolder:
     def _write(
         self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
     ) -> None:
-        for left in self.folder.glob(".step-*.part"):  # by a process that was killed
-            shutil.rmtree(left)
+        for leftover in self.folder.glob(".step-*.part"):  # of a process that was killed
+            shutil.rmtree(leftover)
         try:
             save_state(self.folder / f"step-{step:09d}", tensors, state)
         except OSError as error:
-            # A full disk must not end a training that may still finish; the checkpoints before are whole.
+            # A full disk must not end a training that may still finish; the states before are whole.
             tqdm.write(f"warning: no checkpoint at step {step} in {self.folder}: {error}", file=sys.stderr)
             return
         for old in self._saved()[:-KEEP]:
             shutil.rmtree(old)
 
     def latest(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
-        """The newest checkpoint that is whole; says so when it has to pass over a damaged one."""
+        """Load the newest whole state, None where there is none; say so and delete it where one is damaged."""
         for folder in reversed(self._saved()):
             try:
                 return load_state(folder)
             except ValueError as error:
-                print(f"checkpoint {folder.name} is damaged ({error}): going on from the one before")
+                print(f"checkpoint {folder.name} is damaged ({error}): resuming from the one before")
                 shutil.rmtree(folder)
         return None
 
@@ -123,7 +123,7 @@ def state_tensors(
     average: nn.Module | None,
     scaler: torch.amp.GradScaler | None,
 ) -> dict[str, dict[str, Tensor]]:
-    """All tensors that a training has to go on with, for `StateFolder.save`."""
+    """Return all tensors that a training needs to be resumed, for `StateFolder.save`."""
     tensors = {"network": network.state_dict(), "optimizer": flatten_optimizer(optimizer)}
     if average is not None:
         tensors["average"] = average.state_dict()
@@ -138,7 +138,7 @@ def restore_network(
     average: nn.Module | None,
     scaler: torch.amp.GradScaler | None,
 ) -> None:
-    """Put back what `state_tensors` took, but for the optimiser, which is made when its phase begins."""
+    """Load what `state_tensors` gave, but for the optimiser's, which is built when its phase begins."""
     network.load_state_dict(tensors["network"])
     if average is not None:
         average.load_state_dict(tensors["average"])
@@ -147,7 +147,7 @@ def restore_network(
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The state of an optimiser as named tensors (``<parameter>.<name>``); what it was built from is not in it."""
+    """Return the state of an optimiser as named tensors (``<parameter>.<name>``), without its settings."""
     state = optimizer.state_dict()["state"]
     return {
         f"{parameter}.{name}": value
@@ -158,7 +158,7 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `flatten_optimizer` took."""
+    """Load what `flatten_optimizer` gave."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():

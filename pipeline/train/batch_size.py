@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from pipeline.core.device import choose_precision
+from pipeline.core.device import choose_precision, set_arithmetic
 from pipeline.core.errors import UserError
 from pipeline.data.loading.memory import split_bytes
 from pipeline.data.shards.manifest import Manifest
@@ -48,7 +48,9 @@ def _find(params: Params, manifest: Manifest, processes: Processes) -> int:
     """Return the largest batch size, over all processes."""
     samples, world_size = manifest.split("train").samples, processes.world_size
     parts = world_size * params.train.accumulate
-    probe = Probe(params, manifest, processes.device, choose_precision(params.train.amp, processes.device))
+    amp = choose_precision(params.train.amp, processes.device)
+    set_arithmetic(amp, params.machine.deterministic)  # other kernels may take other memory
+    probe = Probe(params, manifest, processes.device, amp)
     max_ = samples // parts
     if processes.device.type == "cuda":
         fits = _tried(probe, max_, params.machine.cache)

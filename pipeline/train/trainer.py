@@ -2,8 +2,8 @@
 
 Everything random is a function of (seed, step): the data's order, dropout, the initial weights. So the state of a
 training is its tensors and a few numbers. One that is killed anywhere and resumed ends with the same weights: bit for
-bit in one process on a CPU; on a GPU, and among several, bit for bit with ``machine.deterministic``, without it as
-closely as their kernels repeat themselves.
+bit on a CPU, and on a GPU with ``machine.deterministic``; without it a GPU's kernels may add in another order. Among
+several processes that holds where as many resume it.
 """
 
 from __future__ import annotations
