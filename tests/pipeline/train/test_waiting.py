@@ -21,7 +21,6 @@ from pipeline.models import inputs
 from pipeline.params import Params
 from pipeline.profiling.optimizers import build_optimizer
 from pipeline.tasks.network import build_network
-from pipeline.train.average import WeightAverage
 from pipeline.train.state import TrainingState
 from pipeline.train.training import prepare_training
 
@@ -86,7 +85,7 @@ def test_a_step_waits_for_nothing(toy: Callable[..., Params], watched: list[str]
         training = prepare_training(params, manifest, folder, folder / "work")
     with GPU:
         network = build_network(params, manifest)
-    state = TrainingState.begin(network, WeightAverage(network, 0.9), None, GPU)
+    state = TrainingState.begin(network, None, None, GPU)
     state.optimizer = build_optimizer(params.train.phases[0], network, True)
     accelerator = training.accelerator
     accelerator.backward = lambda _: _give_gradients(network)  # autograd asks for a real GPU
