@@ -174,8 +174,8 @@ class MachineParams(Section):
     """Where the training split lies: in memory, or read while training. auto is on the device when it takes under a
     third of that, on the host when under half of what is free, else stream; the batches are the same."""
     deterministic: bool = False
-    """Take only kernels that give the same bits at every run, so that a training resumed on a GPU ends bit for bit as if
-    it had not been interrupted; slower, and an operation without such a kernel is an error."""
+    """Take only kernels that give the same bits at every run, so that a training resumed on a GPU ends bit for bit as
+    if it had not been interrupted; slower, and an operation without such a kernel is an error."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
     """How often the state of an unfinished training is saved, besides after every epoch."""
     fingerprint: Literal["stat", "content"] = "stat"
