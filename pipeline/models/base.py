@@ -59,9 +59,9 @@ class Family(Frozen, ABC):
     per_pixel: ClassVar[bool] = False
     """The family has networks that give logits per pixel."""
     lean: ClassVar[bool] = False
-    """The family heeds ``memory: lean``."""
+    """The family can keep fewer activations (``memory: lean``)."""
     tried: ClassVar[bool] = False
-    """Only trying tells which images a network takes; else `check` tells."""
+    """`check` cannot tell which images a network takes; `dry_run.check_by_running` must."""
 
     @property
     @abstractmethod

@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from pipeline import models
+from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import Manifest
 from pipeline.models import NetworkSpec
+from pipeline.models.dry_run import smallest_batch
 from pipeline.params import Params
 from pipeline.tasks import task_of
 
@@ -26,6 +28,25 @@ def build_network(params: Params, manifest: Manifest) -> nn.Module:
     """Return the network of ``params.model`` for the shards of ``manifest``, freshly initialised.
 
     Raises:
-        UserError: the family's library is missing, or keys, task and images do not go together.
+        UserError: the family's library is missing, or keys, task, images and batches do not go together.
     """
-    return models.build_network(params.model, network_spec(params, manifest))
+    spec = network_spec(params, manifest)
+    models.check_network(params.model, spec)
+    _check_batches(params, manifest, spec)
+    return params.model.build(spec)
+
+
+def _check_batches(params: Params, manifest: Manifest, spec: NetworkSpec) -> None:
+    """Refuse batches of which a part of one image is left, where the network cannot be trained on one."""
+    batch_size, split = params.train.batch_size, manifest.splits.get("train")
+    if batch_size == "auto" or split is None:
+        return
+    lengths = {min(batch_size, split.samples), split.samples % batch_size} - {0}
+    part = max(1, min(lengths, default=1) // params.train.accumulate)
+    if part == 1 and smallest_batch(params.model, spec) > part:
+        height, width = spec.size
+        raise UserError(
+            f"train.batch_size: got {batch_size}, which leaves a step a single image of the {split.samples} samples of "
+            f"train, but at {height}x{width} the batch norms of {params.model.label} see maps of one pixel and need "
+            "two; take another batch_size, train.accumulate or train.size"
+        )
