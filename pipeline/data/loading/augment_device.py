@@ -1,4 +1,4 @@
-"""Augmentation of whole batches where they lie: Albumentations' flips and padded crops, as tensor operations."""
+"""Augment whole batches on their device: Albumentations' flips and padded crops as tensor operations."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from pipeline.data.loading.batch import Batch
 from pipeline.data.shards.targets import IGNORE
 
 Draw = Callable[[int], Tensor]
-"""Random numbers of a transform by their number in it: float32 (B,) in [0, 1), one per sample."""
-
+"""Give the random numbers of a transform by their number in it: float32 (B,) in [0, 1), one per sample."""
 
 Planes = list[Tensor]
 """The images uint8 (B, H, W, C) and, for segmentation, the masks uint8 (B, H, W, 1)."""
@@ -25,14 +24,14 @@ Planes = list[Tensor]
 
 @dataclass(frozen=True)
 class Vectorised:
-    """A transform of whole batches: what it does, and which arguments it takes and requires to be what."""
+    """A transform of whole batches, the arguments it takes with a check for each, and those it requires."""
 
     apply: Callable[[Planes, dict[str, Any], Draw], Planes]
     arguments: Mapping[str, Callable[[Any], bool]]
     required: tuple[str, ...] = ()
 
     def takes(self, arguments: Mapping[str, Any]) -> bool:
-        """Whether it can do this; Albumentations is asked, or complains, where it cannot."""
+        """Return whether it supports ``arguments``; where it does not, Albumentations runs or refuses them."""
         return set(self.required) <= set(arguments) <= set(self.arguments) and all(
             self.arguments[name](value) for name, value in arguments.items()
         )
@@ -58,7 +57,7 @@ class OnDevice:
 
 
 def uniform(key: tuple[int, int, int, int], numbers: Tensor) -> Tensor:
-    """A random number in [0, 1) for each of ``numbers`` (int64), a function of it and ``key``: float32.
+    """Return a random number in [0, 1) for each of ``numbers`` (int64), a function of it and ``key``: float32.
 
     The finaliser of SplitMix64 (Steele, Lea and Flood 2014) over the numbers, offset by a hash of the key.
     """
@@ -75,7 +74,7 @@ def _signed(value: int) -> int:
 
 
 def _shift(value: Tensor, bits: int) -> Tensor:
-    """To the right as if unsigned: torch's own repeats the sign."""
+    """Shift right as if unsigned: torch's own shift repeats the sign."""
     return (value >> bits).bitwise_and(2 ** (64 - bits) - 1)
 
 
@@ -109,7 +108,7 @@ def _random_crop(planes: Planes, arguments: dict[str, Any], draw: Draw) -> Plane
 
 
 def _runs(plane: Tensor, first: Tensor, length: int) -> Tensor:
-    """Rows of ``length`` pixels from the pixels numbered ``first`` (B, H) on: (B, H, length, C).
+    """Return rows of ``length`` pixels from the pixels numbered ``first`` (B, H) on: (B, H, length, C).
 
     Every run of pixels is a row of an overlapping view, so that whole rows are copied, not pixels.
     """
@@ -136,4 +135,4 @@ VECTORISED = {
         _random_crop, {"height": _is_size, "width": _is_size, "p": lambda p: p == 1}, ("height", "width")
     ),
 }
-"""What runs on the device, by Albumentations' names; `Pad` is with zeros, on all sides."""
+"""The transforms that run on the device, by Albumentations' names; `Pad` adds zeros on all sides."""

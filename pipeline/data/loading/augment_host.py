@@ -1,4 +1,4 @@
-"""Albumentations' transforms, sample by sample on the host."""
+"""Augment sample by sample on the host, with Albumentations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from pipeline.data.shards.targets import IGNORE
 
 
 class OnHost:
-    """A recipe as an `albumentations.Compose`; masks are moved with their images, nearest, new pixels ignored."""
+    """A recipe as an `albumentations.Compose`.
+
+    Masks move with their images, by the nearest pixel; new pixels are ignored.
+    """
 
     on_host = True
 
@@ -47,7 +50,7 @@ class OnHost:
 
 
 class _Recipe:
-    """A Compose with one source of randomness, which is set anew for every sample.
+    """A Compose with one source of randomness, reseeded for every sample.
 
     `Compose.set_random_seed` gives every transform the same seed, so that two flips at p=0.5 would always come
     together, and costs a new generator for each. Here all of them draw from one counter-based generator in turn.
@@ -89,7 +92,7 @@ def _albumentations() -> Any:
 
 
 def _transform(name: str, arguments: dict[str, Any]) -> Any:
-    """One transform of Albumentations, or a composition (OneOf, SomeOf, Sequential) of a list of them.
+    """Build one transform of Albumentations, or a composition (OneOf, SomeOf, Sequential) of a list of them.
 
     Raises:
         UserError: there is none of that name, or it does not take these arguments.

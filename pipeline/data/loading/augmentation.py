@@ -1,7 +1,7 @@
-"""Augmentation: an Albumentations recipe in params.yaml, by the names Albumentations uses.
+"""Augmentation: an Albumentations recipe in params.yaml, by the names that Albumentations uses.
 
-What happens to a sample is a function of (seed, epoch, the sample's number in its split) alone: the same whatever the
-number of processes, threads or batches, and wherever a training was cut off. Recipes of flips and padded random
+A sample is changed as a function of (seed, epoch, its number in its split) alone, so the number of processes, threads
+or batches makes no difference, nor does resuming. Recipes of flips and padded random
 crops alone run vectorised on the batch's device; all others run in Albumentations, on the host.
 """
 
@@ -29,13 +29,13 @@ class Augment(Protocol):
     their split."""
 
     on_host: bool
-    """Whether it works sample by sample in Python, so that threads should run it ahead of the training."""
+    """True if it works sample by sample in Python, so that threads should run it ahead of the training."""
 
     def __call__(self, batch: Batch, epoch: int, indices: Tensor) -> Batch: ...
 
 
 def build_augment(recipe: Sequence[Step], manifest: Manifest, seed: int) -> Augment | None:
-    """The augmentation that ``train.augment`` describes, tried on noise first; None where it is empty.
+    """Build the augmentation that ``train.augment`` describes, tried on noise first; None where it is empty.
 
     Raises:
         UserError: no such transform, a wrong argument, or what comes out is not an image of the shards' size.

@@ -2,7 +2,7 @@
 
 A split that fits lives in memory as uint8 arrays and a batch is one gather; a larger one streams
 (`pipeline.data.loading.streaming`). Both follow the same `SampleOrder`, so they give the same batches, and both can
-start in mid-epoch.
+resume in mid-epoch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Augmentation = Callable[[Batch, int, Tensor], Batch]
 class Loader(ABC):
     """Training batches: every sample once per epoch over all ranks, from any batch on.
 
-    ``threads`` run the augmentation ahead of the training; 0 runs it in between.
+    ``threads`` run the augmentation ahead of the training; with 0 it runs between the steps.
     """
 
     plan: SampleOrder
@@ -37,11 +37,11 @@ class Loader(ABC):
         return self.plan.steps_per_epoch
 
     def samples_in(self, batches: int) -> int:
-        """Samples in the first ``batches`` batches of an epoch, over all ranks."""
+        """Return how many samples the first ``batches`` batches of an epoch have, over all ranks."""
         return min(batches * self.plan.batch_size, self.plan.samples)
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
-        """This rank's part of the batches of ``epoch`` from number ``first_batch`` on."""
+        """Yield this rank's part of the batches of ``epoch`` from number ``first_batch`` on."""
         taken = self._take(epoch, first_batch)
         if (augment := self.augment) is None:
             return (batch for _, batch in taken)
@@ -54,4 +54,4 @@ class Loader(ABC):
 
     @abstractmethod
     def _take(self, epoch: int, first_batch: int) -> Iterator[tuple[Tensor, Batch]]:
-        """Batches with the numbers of their samples, on the same device."""
+        """Yield the numbers of the samples (int64) of each batch and the batch, on the same device."""

@@ -1,4 +1,4 @@
-"""The training batches of an experiment, from wherever the split lies."""
+"""Opens the training batches of an experiment where the split lies."""
 
 from __future__ import annotations
 
@@ -21,19 +21,17 @@ WINDOW_BYTES = 1 << 29
 """Decoded samples that are shuffled together: some 44,000 of 64x64. `prepare` has shuffled the whole split before,
 so a window holds all classes. Not a parameter of the machine, as the order of the samples depends on it."""
 
-
 HOST_SHARE, DEVICE_SHARE = 1 / 2, 1 / 3
 """Parts of the available memory of the host and of a GPU's that the split may take under ``machine.cache: auto``."""
 
-
 MOST_THREADS = 8
-"""Decoding is held up by Python's lock beyond that."""
+"""Threads that decode for one process; beyond that they wait for Python's lock more than they decode."""
 
 
 def open_loader(
     params: Params, manifest: Manifest, folder: Path, device: torch.device, rank: int, world_size: int
 ) -> Loader:
-    """The training batches of ``params``, from wherever ``machine.cache`` puts the split.
+    """Open the training batches of ``params``, from wherever ``machine.cache`` puts the split.
 
     Raises:
         UserError: the batch size does not fit the split, the augmentation is wrong, or the shards are.

@@ -1,4 +1,4 @@
-"""The order of training: which samples each batch takes, and which of them each process."""
+"""The order of training: the samples of each batch, and of each process in it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 
 
 def rank_slice(length: int, rank: int, world_size: int) -> slice:
-    """What ``rank`` takes of ``length`` samples: disjoint, complete, sizes within one of each other."""
+    """Return the part of ``length`` samples that is ``rank``'s: disjoint, complete, sizes within one of each other."""
     return slice(length * rank // world_size, length * (rank + 1) // world_size)
 
 
 @dataclass(frozen=True)
 class SampleOrder:
-    """Which samples each batch takes: a function of (seed, epoch) and the shards, wherever the samples lie.
+    """The samples of each batch: a function of (seed, epoch) and the shards, wherever the samples lie.
 
     Shards are shuffled and taken in windows, and the samples within a window are shuffled; a split of one window is
     shuffled as a whole. Samples are known by their number in the split.
@@ -46,7 +46,7 @@ class SampleOrder:
         return -(-self.samples // self.batch_size)
 
     def windows(self, epoch: int) -> Iterator[tuple[list[int], Tensor]]:
-        """The shards of each window of ``epoch`` and its samples in their order (int64)."""
+        """Yield the shards of each window of ``epoch`` and its samples in their order (int64)."""
         starts = np.concatenate([[0], np.cumsum(self.shards)])
         shards: list[int] = []
         held = number = 0
@@ -62,14 +62,14 @@ class SampleOrder:
                 shards, held, number = [], 0, number + 1
 
     def mine(self, positions: Tensor) -> Tensor:
-        """Whether this rank takes the samples at ``positions`` (int64) of an epoch's order: bool."""
+        """Return whether this rank takes the samples at ``positions`` (int64) of an epoch's order: bool."""
         within = positions % self.batch_size
         length = (self.samples - (positions - within)).clamp(max=self.batch_size)
         first, last = length * self.rank // self.world_size, length * (self.rank + 1) // self.world_size
         return (first <= within) & (within < last)
 
     def batches(self, epoch: int, first_batch: int = 0) -> Iterator[Tensor]:
-        """The samples of this rank in each batch of ``epoch`` from number ``first_batch`` on (int64)."""
+        """Yield the samples of this rank in each batch of ``epoch`` from number ``first_batch`` on (int64)."""
         order = torch.cat([order for _, order in self.windows(epoch)])
         for batch in torch.split(order, self.batch_size)[first_batch:]:
             yield batch[rank_slice(len(batch), self.rank, self.world_size)]

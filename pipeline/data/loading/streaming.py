@@ -1,9 +1,9 @@
 """Training batches from a split that is larger than memory.
 
-Shards are read in the windows of the `SampleOrder`, one window ahead of the training, from the disk or from the
-object store that the manifest names. At most two windows of decoded samples are held (their share of this rank), and
-beside them one undecoded shard per thread. The tars are walked by our own reader rather than by webdataset's: a shard
-that is short or has other bytes is an error there, not a shorter epoch.
+Shards are read in the windows of the `SampleOrder`, one window ahead of the training: from the disk, or from the object
+store that the manifest names by way of the disk. At most two windows of decoded samples are held, this rank's share of
+each. Our own reader finds the samples rather than webdataset's: to it a shard that is short or has other bytes is an
+error, not a shorter epoch.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class StreamLoader(Loader):
         return len(range(length)[rank_slice(length, self.plan.rank, self.plan.world_size)])
 
     def _read(self, window: tuple[list[int], Tensor]) -> Numbered:
-        """The samples numbered as the order says, in that order, from these shards."""
+        """Read the samples numbered as the order says, in that order, from these shards."""
         shards, order = window
         numbers = order.numpy()
         images, targets = empty_samples(self.manifest, len(numbers))
@@ -90,7 +90,7 @@ class StreamLoader(Loader):
 
 
 def _cut(samples: Numbered, first: int, last: int) -> Numbered:
-    """A copy of a part: a view would keep its whole window for as long as somebody holds the batch."""
+    """Copy a part: a view would keep its whole window for as long as somebody holds the batch."""
     numbers, batch = samples
     return numbers[first:last].clone(), Batch(
         batch.image[first:last].clone(), batch.target[first:last].clone()
@@ -98,7 +98,7 @@ def _cut(samples: Numbered, first: int, last: int) -> Numbered:
 
 
 def _joined(*parts: Numbered) -> Numbered:
-    """All of ``parts`` in one, copied."""
+    """Return all of ``parts`` in one, copied."""
     return torch.cat([numbers for numbers, _ in parts]), Batch(
         torch.cat([batch.image for _, batch in parts]), torch.cat([batch.target for _, batch in parts])
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import mmap
+import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from pipeline.core.storage import Storage
 from pipeline.data.shards.arrays import decode_array
 from pipeline.data.shards.equal_samples import EqualSamples
 from pipeline.data.shards.manifest import Manifest, Shard
+from pipeline.data.shards.node_cache import open_shard, read_shard
 from pipeline.data.shards.tar import walk
 
 READ_AHEAD = 1 << 17
@@ -85,26 +86,26 @@ class ShardReader:
     @cached_property
     def _content(self) -> memoryview:
         """The bytes of the shard: of the file, or from where the manifest says that the shards lie."""
-        path, location = self._path, self._manifest.location
-        if location is None or path.exists():
+        location = self._manifest.location
+        if location is None or self._path.exists():
             try:
-                with path.open("rb") as file:
-                    self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                    # Else each page that is touched would bring its neighbours, other samples, from the disk.
-                    self._mapping.madvise(mmap.MADV_RANDOM)
-                    return memoryview(self._mapping)
+                return self._map(self._path.open("rb"))
             except FileNotFoundError:
-                raise UserError(f"{path}: missing; delete {path.parent} and run `uv run dvc repro`") from None
-            except ValueError:  # an empty file has nothing to map
+                raise UserError(
+                    f"{self._path}: missing; delete {self._path.parent} and run `uv run dvc repro`"
+                ) from None
+        file = open_shard(storage := Storage(location), self._shard)
+        return self._map(file) if file else memoryview(read_shard(storage, self._shard))
+
+    def _map(self, file: BinaryIO) -> memoryview:
+        """Return a view of the bytes of ``file``, which is closed; they are read when they are touched."""
+        with file:
+            if os.fstat(file.fileno()).st_size == 0:  # nothing to map
                 return memoryview(b"")
-        storage = Storage(location)
-        content = storage.read(self._shard.name)
-        if content is None or hashlib.sha256(content).hexdigest() != self._shard.sha256:
-            raise UserError(
-                f"{storage.place(self._shard.name)}: {'missing' if content is None else 'not what was written'}; "
-                "prepare it again"
-            )
-        return memoryview(content)
+            self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        # Else each page that is touched would bring its neighbours, other samples, from the disk.
+        self._mapping.madvise(mmap.MADV_RANDOM)
+        return memoryview(self._mapping)
 
     @cached_property
     def _equal(self) -> EqualSamples | None:

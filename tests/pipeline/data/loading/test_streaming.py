@@ -7,7 +7,9 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fsspec
@@ -15,12 +17,14 @@ import pytest
 import torch
 
 from pipeline.core.errors import UserError
+from pipeline.core.storage import Storage
 from pipeline.data.loading.batch import Batch
 from pipeline.data.loading.evaluation import evaluation_batches
 from pipeline.data.loading.memory import MemoryLoader, load_samples
 from pipeline.data.loading.open_loader import open_loader
 from pipeline.data.loading.order import SampleOrder
 from pipeline.data.loading.streaming import StreamLoader
+from pipeline.data.shards import node_cache
 from pipeline.data.shards.manifest import FILE_NAME, Manifest, read_manifest
 from pipeline.params import Params
 from tests.pipeline.toy import toy_params, write_shards
@@ -46,6 +50,11 @@ def equal(streamed: Iterator[Batch], held: Iterator[Batch]) -> int:
         assert torch.equal(one.image, other.image)
         assert torch.equal(one.target, other.target)
     return len(pairs)
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
 @pytest.fixture
@@ -140,6 +149,58 @@ def test_shards_in_an_object_store(shards: tuple[Path, Manifest]) -> None:
     assert equal(stream.epoch(0), memory.epoch(0)) == 12
     assert equal(loaded.epoch(0), memory.epoch(0)) == 12
     assert equal(evaluation_batches(folder, remote, "val", 16), iter(val)) == 3
+
+
+def test_a_node_downloads_each_shard_once(
+    shards: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four loaders of a rank each at the same time, then another epoch and the validation."""
+    folder, manifest = shards
+    _, memory = loaders(folder, manifest)
+    remote = move_to_store(folder, manifest, "once")
+    downloads: list[str] = []
+    opening = Storage.opening
+
+    def watched(self: Storage, name: str) -> Any:
+        downloads.append(name)
+        return opening(self, name)
+
+    monkeypatch.setattr(Storage, "opening", watched)
+    plans = [SampleOrder((20,) * 8 + (17,), 16, 3, rank, 4, 40) for rank in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        epochs = list(pool.map(lambda plan: list(StreamLoader(plan, folder, remote).epoch(0)), plans))
+    for parts, whole in zip(zip(*epochs, strict=True), memory.epoch(0), strict=True):
+        assert torch.equal(torch.cat([part.image for part in parts]), whole.image)
+    list(StreamLoader(plans[0], folder, remote).epoch(1))
+    assert len(list(evaluation_batches(folder, remote, "val", 16))) == 3
+    names = [shard.name for split in manifest.splits.values() for shard in split.shards]
+    assert sorted(downloads) == sorted(names)
+
+
+@pytest.mark.parametrize(("shards_that_fit", "left"), [(0, 0), (2, 2), (3, 3)])
+def test_the_shards_used_last_are_kept_within_the_limit(
+    shards: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch, shards_that_fit: int, left: int
+) -> None:
+    folder, manifest = shards
+    _, memory = loaders(folder, manifest)
+    remote = move_to_store(folder, manifest, f"limited-{shards_that_fit}")
+    cache = node_cache.cache_folder()
+    length = manifest.split("train").shards[0].bytes
+
+    def usage(_: Path) -> Any:
+        held = sum(path.stat().st_size for path in cache.glob("*.tar"))
+        return SimpleNamespace(free=2 * (shards_that_fit * length) - held)
+
+    monkeypatch.setattr("shutil.disk_usage", usage)
+    stream = StreamLoader(memory.plan, folder, remote)
+    assert equal(stream.epoch(0), memory.epoch(0)) == 12
+    kept = {path.stem for path in cache.glob("*.tar")}
+    read = [
+        manifest.split("train").shards[number].sha256
+        for window, _ in stream.plan.windows(0)
+        for number in window
+    ]
+    assert kept == set(read[len(read) - left :])
 
 
 @pytest.mark.parametrize("damage", [None, b"other bytes"])
