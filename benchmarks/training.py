@@ -30,6 +30,7 @@ from pipeline.data.loading.memory import load_samples
 from pipeline.data.shards.manifest import Manifest
 from pipeline.params import Params, parse_params
 from pipeline.tasks.network import build_network
+from pipeline.tracking.base import NullTracking
 from pipeline.tracking.run import Tracker
 from pipeline.train.observers import Observer
 from pipeline.train.state import TrainingState
@@ -201,7 +202,7 @@ def _our_loop(
     training = prepare_training(params, manifest, folder / "shards", folder / name)
     device, tracker = (
         training.device,
-        Tracker(store or "", "benchmark", folder / name, enabled=store is not None),
+        Tracker(store, "benchmark", folder / name) if store else NullTracking(),
     )
     opening = _now(device)
     tracker.start(name=name)

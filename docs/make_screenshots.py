@@ -23,7 +23,8 @@ from PIL import Image
 from pipeline.core.errors import UserError
 from pipeline.params import load_params
 from pipeline.tracking import names, ui_view
-from pipeline.tracking.store import client, list_runs
+from pipeline.tracking.client import connect
+from pipeline.tracking.store import list_runs
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (
@@ -78,7 +79,7 @@ def pages(store: str) -> dict[str, str]:
     if not finished:
         raise UserError("no finished run in the store; run `uv run dvc repro`")
     newest = finished[0]
-    number = client(store).get_experiment_by_name(newest.data).experiment_id
+    number = connect(store).get_experiment_by_name(newest.data).experiment_id
     experiment = f"experiments/{number}"
     training = "workflowType=machine_learning"
     runs = f"{experiment}/runs?{training}&viewStateShareKey={ui_view.NAME}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
 from pipeline.core.atomic import atomic_folder
@@ -39,7 +39,8 @@ class Trained(BaseModel):
     step: int
     metric: str
     value: float
-    run_id: str | None
+    run_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None
+    """Of MLflow; it names folders, so nothing else is taken."""
     batch_size: int | None = None
     """Samples in a training step, over all processes; the number that auto stood for. None in old files."""
     decision: dict[str, list[float]] = {}

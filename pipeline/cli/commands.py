@@ -1,4 +1,4 @@
-"""What the commands of ``wavemix`` do, given their options.
+"""The commands of ``wavemix``, given their options.
 
 Each imports what it needs when it runs: `wavemix --help` should not wait for torch.
 """
@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line, printable
+from pipeline.core.paths import project_folder
 
 
 def _network_folder(options: argparse.Namespace) -> Path:
     if options.run_id is None and options.model is None:
-        return options.checkpoint or Path("checkpoints/best")
+        return options.checkpoint or project_folder() / "checkpoints/best"
     from pipeline.tracking.registry import fetch_checkpoint
 
     return fetch_checkpoint(_store(), run=options.run_id, model=options.model)
@@ -26,7 +28,7 @@ def _store() -> str:
     from pipeline.params import load_params
     from pipeline.tracking.names import tracking_uri
 
-    return tracking_uri(load_params())
+    return tracking_uri(load_params(project_folder() / "params.yaml"))
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -36,10 +38,12 @@ def predict(options: argparse.Namespace) -> None:
     from pipeline.data.shards.targets import TARGETS
     from pipeline.inference.files import Answer, as_record, find_images, predict_files
     from pipeline.inference.predictor import Predictor
+    from pipeline.inference.results import result_names
 
     if options.batch_size < 1:
         raise UserError(f"--batch-size {options.batch_size}: it must be at least 1")
     paths = find_images(options.images)
+    names = result_names(paths, options.out)
     predictor = Predictor.load(_network_folder(options), choose_device(options.device))
 
     def written(answer: Answer) -> dict[str, Any]:
@@ -50,7 +54,7 @@ def predict(options: argparse.Namespace) -> None:
                 "overlay": predictor.overlay_png(answer.image, answer.prediction.mask),
             }
             for kind, content in files.items():
-                path = options.out / f"{_flat_name(answer.path)}_{kind}.png"
+                path = options.out / f"{names[answer.path]}_{kind}.png"
                 path.write_bytes(content)
                 record[kind] = str(path)
         return record
@@ -75,10 +79,12 @@ def explain(options: argparse.Namespace) -> None:
     from pipeline.inference.explanation import explain
     from pipeline.inference.files import find_images
     from pipeline.inference.predictor import Predictor
+    from pipeline.inference.results import result_names
     from pipeline.plotting.style import save
     from pipeline.tracking.registry import fetch_checkpoint
 
     paths = find_images(options.images)
+    names = result_names(paths, options.out)
     device = choose_device(options.device)
     predictor = Predictor.load(_network_folder(options), device)
     beside = None
@@ -90,10 +96,10 @@ def explain(options: argparse.Namespace) -> None:
             drawn = explain(predictor, path.read_bytes(), beside)
         except (CorruptImageError, OSError) as error:
             failed += 1
-            print(f"{path}: {error}", file=sys.stderr)
+            print(f"{printable(str(path))}: {one_line(error)}", file=sys.stderr)
             continue
         for kind, figure in drawn.items():
-            print(save(figure, options.out / f"{_flat_name(path)}_{kind}.png"))
+            print(printable(str(save(figure, options.out / f"{names[path]}_{kind}.png"))))
     _end(failed, len(paths))
 
 
@@ -104,23 +110,18 @@ def _end(failed: int, files: int) -> None:
 
 def _print_record(record: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(record, ensure_ascii=False))
+        print(json.dumps(record))  # in ASCII: a name's bytes that are not UTF-8 stay what they are
     elif "error" in record:
-        print(f"{record['image']}: {record['error']}", file=sys.stderr)
+        print(printable(f"{record['image']}: {record['error']}"), file=sys.stderr)
     else:
         entries = [
             (entry["class"], list(entry.values())[1]) for entry in record.get("classes") or record["shares"]
         ]
-        print(f"{record['image']}:  " + "  ".join(f"{name} {100 * value:.1f} %" for name, value in entries))
+        values = "  ".join(f"{name} {100 * value:.1f} %" for name, value in entries)
+        print(printable(f"{record['image']}:  {values}"))
         for kind in ("mask", "overlay"):
             if kind in record:
-                print(f"    {kind}: {record[kind]}")
-
-
-def _flat_name(path: Path) -> str:
-    """A file name for what belongs to ``path``, unlike that of any other path."""
-    parts = [part for part in path.with_suffix("").parts if part not in (path.anchor, "..", ".")]
-    return "_".join(parts)
+                print(printable(f"    {kind}: {record[kind]}"))
 
 
 def export(options: argparse.Namespace) -> None:
@@ -155,6 +156,7 @@ def paper_use(options: argparse.Namespace) -> None:
     from pipeline.paper.apply import use
     from pipeline.paper.rows import find_row
 
+    os.chdir(project_folder())
     changes = use(find_row(options.row), recipe=options.recipe)
     print("\n".join(changes) if changes else "params.yaml already says so")
     if changes:
@@ -169,10 +171,9 @@ def runs(options: argparse.Namespace) -> None:
         raise UserError("no runs in the store yet; `uv run dvc repro` makes one")
     for run in runs:
         value = run.held_out("miou") if run.held_out("miou") is not None else run.held_out("top1")
-        figure = "      –" if value is None else f"{100 * value:6.2f}%"
-        print(
-            f"{run.id}  {run.started:%Y-%m-%d %H:%M}  {run.data:<14} {figure}  {run.status.lower():<9} {run.name}"
-        )
+        shown = "      –" if value is None else f"{100 * value:6.2f}%"
+        when = f"{run.started:%Y-%m-%d %H:%M}"
+        print(printable(f"{run.id}  {when}  {run.data:<14} {shown}  {run.status.lower():<9} {run.name}"))
 
 
 def verify(options: argparse.Namespace) -> None:
@@ -180,6 +181,7 @@ def verify(options: argparse.Namespace) -> None:
     from pipeline.data.shards.verify import verify
     from pipeline.params import load_params
 
+    os.chdir(project_folder())
     params = load_params()
     data = options.data or params.data
     if data not in params.datasets:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 """The folder that holds the packages."""
-NEUTRAL = ("pipeline.core", "pipeline.params", "pipeline.tracking", "pipeline.plotting")
+NEUTRAL = ("pipeline.core", "pipeline.inference", "pipeline.params", "pipeline.plotting", "pipeline.tracking")
 """Packages that change no result of a stage, so that an edit of them reruns nothing.
 
-Plots are drawn of results; a stage that writes them lists ``pipeline/plotting`` by itself.
+`evaluate` logs the network with the code that serves it, to MLflow alone. Plots are drawn of results; a stage that
+writes them lists ``pipeline/plotting`` by itself.
 """
 
 

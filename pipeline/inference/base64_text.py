@@ -8,18 +8,21 @@ import binascii
 from pipeline.data.imaging.decode import CorruptImageError
 
 
-def decode_base64(text: str) -> bytes:
-    """The bytes of a base64 string, as it is or as a ``data:`` URL.
+def decode_base64(text: object) -> bytes:
+    """Return the bytes of a base64 string, plain or as a ``data:`` URL; line breaks and spaces in it do not count.
 
     Raises:
-        CorruptImageError: not base64.
+        CorruptImageError: not base64, or no text at all.
     """
+    if not isinstance(text, str):
+        raise CorruptImageError(f"not base64 text but {type(text).__name__}")
+    content = text.partition(",")[2] if text.startswith("data:") else text
     try:
-        return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
+        return base64.b64decode("".join(content.split()), validate=True)
     except (binascii.Error, ValueError):
         raise CorruptImageError("not base64") from None
 
 
 def encode_base64(data: bytes) -> str:
-    """``data`` as base64 text."""
+    """Return ``data`` as base64 text."""
     return base64.b64encode(data).decode()

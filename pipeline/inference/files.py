@@ -10,18 +10,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
 from pipeline.data.imaging.decode import CorruptImageError
+from pipeline.data.raw.blobs import IMAGE_SUFFIXES, is_hidden
 from pipeline.inference.predictor import Opened, Predictor
 from pipeline.tasks.base import Prediction, Task
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
-"""What counts as an image in a folder; a file that is named is always tried."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one file: a prediction, or why there is none."""
+    """The result for one file: a prediction, or the reason why there is none."""
 
     path: Path
     image: Opened | None = None
@@ -30,13 +28,13 @@ class Answer:
 
 
 def predict_files(predictor: Predictor, paths: Iterable[Path], batch_size: int) -> Iterator[Answer]:
-    """An answer for each file, in order; a file that is no image has an answer too, and the rest goes on."""
+    """Yield an answer for each file, in order; a file that is no image gets one too, and costs itself only."""
 
     def read(path: Path) -> Answer:
         try:
             return Answer(path, predictor.open(path.read_bytes()))
         except (CorruptImageError, OSError) as error:
-            return Answer(path, error=" ".join(str(error).split()))
+            return Answer(path, error=one_line(error))
 
     rest = iter(paths)
     with ThreadPoolExecutor() as pool:
@@ -52,7 +50,9 @@ def predict_files(predictor: Predictor, paths: Iterable[Path], batch_size: int) 
 
 
 def find_images(named: Iterable[str]) -> list[Path]:
-    """The files that names stand for: a file itself, a folder's images (also deeper ones), a glob pattern's.
+    """Return the files that names stand for: a file itself, the images below a folder, the matches of a pattern.
+
+    Of a folder, hidden files and folders are left out, as `prepare` does. A file that is named is always tried.
 
     Raises:
         UserError: a name stands for nothing.
@@ -61,9 +61,10 @@ def find_images(named: Iterable[str]) -> list[Path]:
     for name in named:
         path = Path(name)
         if path.is_dir():
-            images = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            images = sorted(file for file in path.rglob("*") if _is_image(file, path))
             if not images:
-                raise UserError(f"{name}: no image in this folder; looked for {', '.join(sorted(SUFFIXES))}")
+                allowed = ", ".join(sorted(IMAGE_SUFFIXES))
+                raise UserError(f"{name}: no image in this folder; looked for {allowed}")
         elif path.exists():
             images = [path]
         else:
@@ -74,6 +75,11 @@ def find_images(named: Iterable[str]) -> list[Path]:
                 raise UserError(f"{name}: no such file or folder, and no file matches it as a pattern")
         found += images
     return found
+
+
+def _is_image(file: Path, folder: Path) -> bool:
+    hidden = is_hidden(file.relative_to(folder).as_posix())
+    return not hidden and file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
 
 
 def as_record(answer: Answer, task: Task) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from pipeline.report.html import to_html
 from pipeline.report.paper_section import beside_paper
 from pipeline.report.runs_section import all_runs, tradeoff_points
 from pipeline.tasks.metrics import METRIC_LABELS
-from pipeline.tracking import names, run
+from pipeline.tracking import names
+from pipeline.tracking.run import Tracker
 
 
 def make_report(params: Params, checkpoint: Path, reports: Path) -> Path:
@@ -210,7 +211,7 @@ def _figure(name: str, value: float | None) -> str:
 def look_commands(params: Params) -> list[str]:
     """Commands that show more of an experiment."""
     return [
-        f"uv run mlflow ui --backend-store-uri {names.tracking_uri(params)}",
+        names.ui_command(names.tracking_uri(params)),
         "uv run dvc plots show --open",
         "uv run wavemix predict IMAGE_OR_FOLDER",
     ]
@@ -224,7 +225,7 @@ def _log(experiment: Experiment, reports: Path) -> None:
     """The page and the data's pictures as artifacts of the run; what the network costs as metrics and a file."""
     trained, params = experiment.trained, experiment.params
     work = work_folder("report", trained.run_id or "unknown")
-    tracker = run.Tracker(names.tracking_uri(params), params.data, work)
+    tracker = Tracker(names.tracking_uri(params), params.data, work)
     tracker.start(run_id=trained.run_id, name=names.run_name(params))
     costs = experiment.cost["figures"].items()
     measured = {f"cost/{name}": cost["value"] for name, cost in costs if name != "parameters"}

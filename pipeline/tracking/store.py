@@ -1,17 +1,18 @@
-"""The runs in the MLflow store, read once and plainly typed."""
+"""Runs read from the MLflow store, plainly typed."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.core.errors import UserError, one_line
+from pipeline.core.redact import without_credentials
+from pipeline.tracking.client import DATA_TAG, connect
 
 MOST_RUNS = 1000
-"""Runs read of the store, the newest first."""
+"""Runs read from the store, the newest first."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Run:
     id: str
     name: str
     data: str
-    """The experiment it is in: the name of the data set."""
+    """The data set."""
     status: str
     started: datetime
     params: Mapping[str, str]
@@ -29,35 +30,26 @@ class Run:
     tags: Mapping[str, str]
 
     def held_out(self, metric: str) -> float | None:
-        """``metric`` of the kept network on the test split, or on val where there is no test split."""
+        """Return ``metric`` of the kept network on the test split, or on val where there is no test split."""
         return self.metrics.get(f"test/{metric}", self.metrics.get(f"best_val/{metric}"))
 
 
-def client(uri: str) -> Any:
-    """An MLflow client for ``uri`` that gives up in seconds when nobody answers."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    import mlflow
-
-    mlflow.set_tracking_uri(uri)
-    return mlflow.MlflowClient(uri)
-
-
 def list_runs(uri: str) -> list[Run]:
-    """All runs of the store at ``uri`` that were not deleted, the newest first.
+    """Return the runs of the store at ``uri`` that were not deleted, at most `MOST_RUNS`, newest first.
 
     Raises:
         UserError: the store does not answer.
     """
     try:
-        store = client(uri)
-        experiments = {entry.experiment_id: entry.name for entry in store.search_experiments()}
-        found = store.search_runs(
+        client = connect(uri)
+        experiments = {
+            entry.experiment_id: entry.tags.get(DATA_TAG, entry.name) for entry in client.search_experiments()
+        }
+        found = client.search_runs(
             list(experiments), max_results=MOST_RUNS, order_by=["attributes.start_time DESC"]
         )
     except Exception as error:
-        raise UserError(f"MLflow at {uri} does not answer ({one_line(error)})") from None
+        raise UserError(f"MLflow at {without_credentials(uri)} does not answer ({one_line(error)})") from None
     return [_read(run, experiments[run.info.experiment_id]) for run in found]
 
 

@@ -1,4 +1,4 @@
-"""What the MLflow UI shows of an experiment: a saved view of its runs with the columns and charts that tell them apart.
+"""Save a view of an experiment for the MLflow UI: the columns and charts that tell its runs apart.
 
 Without one the table has a name and a date of each run, and the columns are to be picked one by one. The UI keeps
 its "Views" as tags of the experiment; a UI that does not know this form leaves the view out of its menu.
@@ -18,25 +18,25 @@ TAG = f"mlflow.sharedViewState.{NAME}"
 
 
 SECTIONS = ("val", "train", "test", "best_val", "cost")
-"""Of the charts, by the metrics' first word: these come first, in this order, and the others follow."""
+"""Sections of charts, by the first word of their metrics, in the order shown; the others follow."""
 
 
 PARAMS = ("model.dim", "model.depth", "model.expansion", "train.batch_size", "train.seed")
 
 
-def save_view(store: Any, run_id: str, metrics: Sequence[str]) -> None:
+def save_view(client: Any, run_id: str, metrics: Sequence[str]) -> None:
     """Give the experiment of ``run_id`` the view, ordered by the first of ``metrics``, unless it has one already.
 
     Args:
-        store: an MLflow client.
+        client: an MLflow client.
     """
-    experiment = store.get_experiment(store.get_run(run_id).info.experiment_id)
+    experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
     if TAG not in experiment.tags:
-        store.set_experiment_tag(experiment.experiment_id, TAG, view(metrics))
+        client.set_experiment_tag(experiment.experiment_id, TAG, view(metrics))
 
 
 def view(metrics: Sequence[str]) -> str:
-    """The tag's value."""
+    """Return the value of the tag, a JSON text."""
     shown = [("metrics", name) for name in metrics] + [("params", name) for name in PARAMS]
     columns = ["attributes.`Created`", *(f"{kind}.`{name}`" for kind, name in shown)]
     state = {

@@ -15,6 +15,7 @@ from pipeline.core.device import choose_device
 from pipeline.core.errors import UserError
 from pipeline.core.locks import exclusive_lock
 from pipeline.params import Params
+from pipeline.tracking.names import tracking_uri
 from pipeline.train import record
 from pipeline.train.batch_size import resolve_batch_size
 from pipeline.train.observers import Observer
@@ -30,6 +31,7 @@ def train_once(params: Params, out: Path, curves: Path, observers: Sequence[Obse
     DVC clears ``out`` and ``curves`` before it trains. Killed before it recorded them, it shall not have to train
     again; and what a killed DVC leaves behind may still be at work.
     """
+    tracking_uri(params)  # a store that MLflow cannot use is refused before any work
     processes = Processes(choose_device(params.machine.device))
     sources = read_sources(params, processes)
     works = [sources.work(one) for one in _each_repeat(params)]

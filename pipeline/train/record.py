@@ -15,16 +15,20 @@ from pipeline.core.paths import work_folder
 from pipeline.data.shards.manifest import FILE_NAME
 from pipeline.params import Params
 from pipeline.tasks.network import network_spec
-from pipeline.tracking import names, run
+from pipeline.tracking import names
+from pipeline.tracking.base import NullTracking, Tracking
+from pipeline.tracking.params_file import shareable_params
+from pipeline.tracking.run import Tracker
 from pipeline.train.sources import Sources
 from pipeline.train.training import Training
 
 
-def open_run(training: Training, sources: Sources, parent_id: str | None) -> run.Tracker:
+def open_run(training: Training, sources: Sources, parent_id: str | None) -> Tracking:
     """Start the run of ``training``, or resume it; only the first process has one."""
     params = training.params
     uri, journal = names.tracking_uri(params), training.work / "mlflow"
-    tracker = run.Tracker(uri, params.data, journal, training.processes.is_first)
+    first = training.processes.is_first
+    tracker: Tracking = Tracker(uri, params.data, journal) if first else NullTracking()
     tags = {
         **names.source_tags(),
         **({"mlflow.parentRunId": parent_id} if parent_id else {}),
@@ -39,7 +43,7 @@ def open_run(training: Training, sources: Sources, parent_id: str | None) -> run
     return tracker
 
 
-def log_inputs(tracker: run.Tracker, training: Training, sources: Sources) -> None:
+def log_inputs(tracker: Tracking, training: Training, sources: Sources) -> None:
     """Log the params, the data and the network's size; print them in one line."""
     params, manifest, network = training.params, training.manifest, training.state.network
     chosen = params.model_dump(mode="json", include={"data", "model", "train"})
@@ -50,7 +54,7 @@ def log_inputs(tracker: run.Tracker, training: Training, sources: Sources) -> No
     tracker.log_metrics({"parameters": parameters})
     tracker.log_dataset(params.data, sources.digest, str(sources.folder), "train")
     tracker.log_artifact(sources.folder / FILE_NAME, "data")
-    tracker.log_artifact(Path("params.yaml"))
+    tracker.log_text(shareable_params(Path("params.yaml")), "params.yaml")
     if training.processes.is_first:
         height, width = manifest.size
         print(
@@ -60,16 +64,16 @@ def log_inputs(tracker: run.Tracker, training: Training, sources: Sources) -> No
         )
 
 
-def open_parent(params: Params, sources: Sources) -> run.Tracker:
+def open_parent(params: Params, sources: Sources) -> Tracker:
     """Start the run that holds the runs of all repeats."""
     work = work_folder("train", configuration_hash("repeats", params.model, params.train, sources.digest))
-    tracker = run.Tracker(names.tracking_uri(params), params.data, work / "mlflow")
+    tracker = Tracker(names.tracking_uri(params), params.data, work / "mlflow")
     name = f"{names.run_name(params)}, {params.train.repeats} repeats"
     tracker.start(name=name, tags={**names.source_tags(), "data.hash": sources.digest[:32]})
     return tracker
 
 
-def close_parent(tracker: run.Tracker, trained: list[Trained]) -> None:
+def close_parent(tracker: Tracker, trained: list[Trained]) -> None:
     """Log best, mean and standard deviation over the repeats (the paper reports the best of three); end the run."""
     values = [one.value for one in trained]
     mean, deviation = statistics.mean(values), statistics.stdev(values)

@@ -24,7 +24,7 @@ from pipeline.core.errors import UserError
 from pipeline.data.loading.prefetch import prefetch
 from pipeline.profiling.optimizers import build_optimizer
 from pipeline.tasks.network import network_spec
-from pipeline.tracking.run import Tracker
+from pipeline.tracking.base import Tracking
 from pipeline.train.cadence import Cadence, Timer
 from pipeline.train.display import Display
 from pipeline.train.observers import Observer, Observers
@@ -47,7 +47,7 @@ class Stopped(Exception):
 class Trainer:
     """Runs one training from its first step, or from its last saved state, to its end."""
 
-    def __init__(self, training: Training, tracker: Tracker, observers: Sequence[Observer] = ()) -> None:
+    def __init__(self, training: Training, tracker: Tracking, observers: Sequence[Observer] = ()) -> None:
         self.training = training
         self.tracker = tracker
         self.processes = training.processes

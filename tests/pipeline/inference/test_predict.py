@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from PIL import Image
 from pipeline.checkpoints.trained import Trained, load_trained
 from pipeline.cli.parser import main
 from pipeline.core.errors import UserError
+from pipeline.core.source_code import import_closure
 from pipeline.data.imaging.decode import CorruptImageError
 from pipeline.data.shards.targets import IGNORE
 from pipeline.inference.base64_text import decode_base64
 from pipeline.inference.files import find_images, predict_files
 from pipeline.inference.predictor import Predictor
+from pipeline.inference.results import result_names
 from pipeline.models.inputs import normalise
 from pipeline.params import Params
 
@@ -133,11 +136,102 @@ def test_names_stand_for_files_folders_and_patterns(tmp_path: Path, monkeypatch:
             find_images(["folder", name])
 
 
+def test_hidden_files_and_folders_called_like_images_are_left_out_as_prepare_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "._a.jpg", ".ipynb_checkpoints/a.png", "__MACOSX/a.png", "d.png/deep.png"):
+        Path(".photos", name).parent.mkdir(parents=True, exist_ok=True)
+        Path(".photos", name).write_bytes(b"x")
+    assert find_images([".photos"]) == [Path(".photos/a.png"), Path(".photos/d.png/deep.png")]
+    assert find_images([".photos/._a.jpg"]) == [Path(".photos/._a.jpg")]
+
+
+def test_no_two_images_share_a_result_and_none_is_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = [
+        "a.png",
+        "a.jpg",
+        "a_jpg.png",
+        "A.png",
+        "sub/b.png",
+        "sub_b.png",
+        "../b.png",
+        "b",
+        "b.png",
+        "a.png",
+    ]
+    paths += ["x" * 250 + ".png", "x" * 249 + "y.png", "猫" * 80 + ".png", "\udcff.png", "\udcfe.png"]
+    names = result_names([Path(path) for path in paths], Path("out"))
+    assert len(names) == len(set(paths))
+    results = [name.casefold() for name in names.values()]
+    assert len(set(results)) == len(results)
+    assert all(len(os.fsencode(name)) <= 200 and "/" not in name for name in results)
+    assert [names[Path(path)] for path in paths[:6]] == [
+        "a",
+        "a_jpg",
+        "a_jpg_png",
+        "A_png",
+        "sub_b",
+        "sub_b_png",
+    ]
+    beside = result_names([Path("a.png"), Path("a_mask.png")], Path())
+    assert beside == {Path("a.png"): "a_png", Path("a_mask.png"): "a_mask"}
+
+
+def test_names_that_are_not_utf8_or_that_a_terminal_obeys_end_nothing(
+    experiment: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment("segmentation")
+    whole = save_image("whole.png", 20, 30).read_bytes()
+    odd = ["\x1b[2Ja.png", "\udcff.png", "b\nc.png"]
+    Path("in").mkdir()
+    for name in odd:
+        Path("in", name).write_bytes(whole)
+    Path("in/\x1b]0;bad.png").write_text("no image")
+    for options in ([], ["--json"]):
+        with pytest.raises(SystemExit, match="1 of 4 files"):
+            main(["predict", "in", *options, "--device", "cpu"])
+        shown = capsys.readouterr()
+        for line in (shown.out + shown.err).splitlines():
+            assert line.isprintable()
+    records = [json.loads(line) for line in shown.out.splitlines()]
+    assert sorted(Path(record["image"]).name for record in records if "mask" in record) == sorted(odd)
+    assert all(Path(record["mask"]).is_file() for record in records if "mask" in record)
+
+
+def test_commands_find_the_repository_from_a_subfolder(
+    experiment: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("params.yaml").write_text(experiment("segmentation", run=True).model_dump_json())
+    save_image("photos/deep/a.png", 20, 30)
+    monkeypatch.chdir("photos/deep")
+    main(["predict", "a.png", "--device", "cpu", "--out", "masks"])
+    assert Path("masks/a_mask.png").is_file()
+    main(["runs"])
+    assert "toy run" in capsys.readouterr().out
+    main(["verify"])
+    assert "all 6 shards are whole" in capsys.readouterr().out
+
+
+def test_predicting_imports_no_reader_and_no_stage() -> None:
+    needed = import_closure(
+        ["pipeline.inference.files", "pipeline.inference.predictor"], ("pipeline", "wavemix")
+    )
+    rooms = {name.split(".")[1] if name.count(".") else name for name in needed}
+    assert rooms & {"prepare", "fingerprint", "train", "evaluate", "benchmark", "report", "tracking"} == set()
+    assert not any(name.startswith("pipeline.data.readers") for name in needed)
+
+
 def test_base64_as_it_is_and_as_a_data_url() -> None:
     assert decode_base64("aGk=") == b"hi"
     assert decode_base64("data:image/png;base64,aGk=") == b"hi"
-    with pytest.raises(CorruptImageError):
-        decode_base64("not base64!")
+    assert decode_base64("aG\r\n k=\n") == b"hi"
+    for other in ("not base64!", "aGk", None, float("nan"), 5, b"aGk=", {"a": 1}):
+        with pytest.raises(CorruptImageError, match="not base64"):
+            decode_base64(other)
 
 
 def test_command_prints_json_lines_and_says_what_failed(

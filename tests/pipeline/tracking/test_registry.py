@@ -1,4 +1,4 @@
-"""Registered networks: found again, crowned by validation alone, and served to a real HTTP client."""
+"""Registered networks: found again, promoted by validation alone, and served to a real HTTP client."""
 
 from __future__ import annotations
 
@@ -20,35 +20,34 @@ import pytest
 from pipeline.checkpoints.trained import Trained
 from pipeline.core.errors import UserError
 from pipeline.inference.base64_text import encode_base64
+from pipeline.inference.packaging import served_network
 from pipeline.params import Params
 from pipeline.plotting.masks import encode_png
-from pipeline.tracking.registry import fetch_checkpoint, log_model
-from pipeline.tracking.store import client
+from pipeline.tracking.client import connect
+from pipeline.tracking.registry import fetch_checkpoint, register_network
 
 CHECKPOINT = Path("checkpoints/best")
 IMAGE = encode_png(np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8))
 
 
-def log(store: Any, **changes: Any) -> str:
-    trained = Trained.model_validate_json((CHECKPOINT / "training.json").read_bytes()).model_copy(
-        update=changes
-    )
+def register(uri: str, **changes: Any) -> str:
+    described = Trained.model_validate_json((CHECKPOINT / "training.json").read_bytes())
+    trained = described.model_copy(update=changes)
     assert trained.run_id is not None
-    return log_model(store, trained.run_id, CHECKPOINT, trained, [IMAGE, IMAGE])
+    return register_network(connect(uri), trained.run_id, served_network(CHECKPOINT, trained, [IMAGE, IMAGE]))
 
 
-def test_only_a_better_validation_takes_the_crown(experiment: Callable[..., Params], tmp_path: Path) -> None:
+def test_only_a_better_validation_is_promoted(experiment: Callable[..., Params], tmp_path: Path) -> None:
     experiment("classification", run=True)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    store = client(uri)
-    assert log(store, step=1, value=0.5).endswith("version 1; it is the new @champion (val/top1 0.5000)")
-    assert "stays version 1: val/top1 0.5000, this one val/top1 0.4000" in log(store, step=2, value=0.4)
-    assert "stays version 1" in log(store, step=3, value=0.5)  # no better
-    assert log(store, step=4, value=0.6).endswith("version 4; it is the new @champion (val/top1 0.6000)")
-    assert log(store, step=4, value=0.6).endswith(
+    assert register(uri, step=1, value=0.5).endswith("version 1; it is the new @champion (val/top1 0.5000)")
+    assert "stays version 1: val/top1 0.5000, this one val/top1 0.4000" in register(uri, step=2, value=0.4)
+    assert "stays version 1" in register(uri, step=3, value=0.5)  # no better
+    assert register(uri, step=4, value=0.6).endswith("version 4; it is the new @champion (val/top1 0.6000)")
+    assert register(uri, step=4, value=0.6).endswith(
         "version 4; it is @champion (val/top1 0.6000)"
     )  # no version 5
-    assert len(store.search_model_versions("name = 'wavemix-lite-toy'")) == 4
+    assert len(connect(uri).search_model_versions("name = 'wavemix-lite-toy'")) == 4
 
     found = fetch_checkpoint(uri, model="wavemix-lite-toy@champion")
     assert (found / "model.safetensors").read_bytes() == (CHECKPOINT / "model.safetensors").read_bytes()
@@ -69,11 +68,39 @@ def test_only_a_better_validation_takes_the_crown(experiment: Callable[..., Para
     assert table["error"][1].startswith("image 1: is not an image")
 
 
+def test_the_logged_model_answers_with_its_own_code_alone(
+    experiment: Callable[..., Params], tmp_path: Path
+) -> None:
+    experiment("classification", run=True)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    register(uri)
+    import mlflow
+
+    folder = Path(mlflow.artifacts.download_artifacts("models:/wavemix-lite-toy@champion", dst_path="model"))
+    for package in ("data/readers", "prepare", "train", "evaluate", "report", "tracking", "cli"):
+        assert not (folder / "code/pipeline" / package).exists(), package
+    answer = (
+        "import sys, mlflow, pandas\n"
+        "model = mlflow.pyfunc.load_model('model')\n"
+        "import pipeline, wavemix\n"
+        "assert all('/model/code/' in package.__file__ for package in (pipeline, wavemix))\n"
+        "print(model.predict(pandas.DataFrame({'image': [sys.argv[1]]}))['label'][0])\n"
+    )
+    # -P: the checkout is on no path of that process but that of the editable installation, which comes last
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", answer, encode_base64(IMAGE)], capture_output=True, text=True, check=True
+    )
+    assert (
+        done.stdout.strip()
+        in Trained.model_validate_json((CHECKPOINT / "training.json").read_bytes()).class_names
+    )
+
+
 @pytest.mark.slow
 def test_serves_a_mask_over_http(experiment: Callable[..., Params], tmp_path: Path) -> None:
     experiment("segmentation", run=True)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    log(client(uri))
+    register(uri)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

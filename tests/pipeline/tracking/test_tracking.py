@@ -20,10 +20,13 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
+from pipeline.core.errors import UserError
 from pipeline.params import Params
 from pipeline.tracking import names, run
 from pipeline.tracking.outbox import Outbox
-from pipeline.train.experiment import train
+from pipeline.tracking.params_file import shareable_params
+from pipeline.tracking.store import list_runs
+from pipeline.train.experiment import train, train_once
 from tests import ROOT
 from tests.pipeline.interrupted import CutOff, Interrupted
 from tests.pipeline.workshop import wait_for
@@ -40,7 +43,7 @@ def test_a_run_tells_what_was_done(toy: Callable[..., Params]) -> None:
     assert trained.run_id is not None
     run = client().get_run(trained.run_id)
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "8/2, bs16, seed 0"
+    assert run.info.run_name == "WaveMix-Lite 8/2 dropout 0.1, bs16, seed 0"
     assert run.data.params["model.dim"] == "8"
     assert run.data.params["model.stem_stride"] == "1"  # not None: it is compared with the paper's rows
     assert run.data.params["train.phases.0.optimizer"] == "adamw"
@@ -299,6 +302,203 @@ def test_what_the_store_refuses_is_named_once_and_not_tried_again(
     tracker.log_metrics({"loss": 1.0}, 1)
     assert tracker.finish() == ["artifact no such file"]
     assert capsys.readouterr().out.count("refused artifact no such file") == 1
+
+
+def open_run(folder: Path, name: str = "run") -> run.Tracker:
+    tracker = run.Tracker(os.environ["MLFLOW_TRACKING_URI"], "toy", folder)
+    tracker.start(name=name)
+    return tracker
+
+
+def test_a_metric_that_the_store_refuses_costs_itself_only(
+    toy: Callable[..., Params], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy()
+    tracker = open_run(tmp_path / "journal")
+    tracker.log_metrics({"before": 1.0, "x" * 251: 2.0, "a//b": 3.0, "after": 4.0}, 1)
+    tracker.log_params({"good": "1", "bad!": "2"})
+    missing = tracker.finish()
+    assert sorted(missing) == ["a//b", "param bad!", "x" * 251]
+    assert tracker.run_id is not None
+    stored = client().get_run(tracker.run_id)
+    assert stored.data.metrics == {"before": 1.0, "after": 4.0}
+    assert stored.data.params == {"good": "1"}
+    assert "does not answer" not in capsys.readouterr().out
+
+
+def test_a_run_and_an_experiment_that_were_deleted_are_said_and_take_nothing_along(
+    toy: Callable[..., Params], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy()
+    first = open_run(tmp_path / "journal")
+    first.log_metrics({"loss": 3.0}, 1)
+    first.finish("KILLED")
+    assert first.run_id is not None
+    store = client()
+    store.delete_run(first.run_id)
+
+    resumed = open_run(tmp_path / "journal")
+    resumed.set_tags({"colour": "blue"})
+    wait_for(lambda: not resumed._waiting, 60)
+    resumed.log_metrics({"loss": 2.0}, 2)
+    assert resumed.run_id not in (None, first.run_id)
+    assert f"run {first.run_id} was deleted" in capsys.readouterr().out
+    store.delete_experiment(
+        store.get_experiment_by_name("toy").experiment_id
+    )  # and its run, while it is open
+    assert resumed.finish() == []
+    assert resumed.run_id is not None
+    moved = store.get_run(resumed.run_id)
+    assert [point.value for point in store.get_metric_history(moved.info.run_id, "loss")] == [3.0, 2.0]
+    assert moved.data.tags["colour"] == "blue"
+    assert store.get_experiment(moved.info.experiment_id).name == "toy (2)"
+    output = capsys.readouterr().out
+    assert "experiment 'toy' was deleted; the run goes to 'toy (2)'" in output
+    assert "does not answer" not in output
+    (listed,) = list_runs(os.environ["MLFLOW_TRACKING_URI"])
+    assert listed.data == "toy"
+
+
+def test_a_repository_that_was_moved_has_its_artifacts_and_leaves_the_old_place_alone(
+    toy: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy()
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    for name in ("dvc.yaml", "mlflow.db"):
+        (tmp_path / name).rename(old / name)
+
+    def tracked(repository: Path) -> tuple[str, str]:
+        monkeypatch.chdir(repository)
+        uri = f"sqlite:///{repository / 'mlflow.db'}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        tracker = open_run(repository / "journal")
+        tracker.log_text("hello", "note.txt")
+        assert tracker.finish() == []
+        assert tracker.run_id is not None
+        shutil.rmtree(repository / "journal")
+        return uri, tracker.run_id
+
+    _, before = tracked(old)
+    old.rename(new)
+    uri, after = tracked(new)
+    for number, run_id in enumerate((before, after)):
+        path = MlflowClient(uri).download_artifacts(
+            run_id, "note.txt", str(tmp_path / "fetched" / str(number))
+        )
+        assert Path(path).read_text() == "hello"
+    assert not old.exists()
+    monkeypatch.chdir(tmp_path)
+    assert MlflowClient(uri).get_run(after).info.artifact_uri == str(
+        new / "mlartifacts" / after / "artifacts"
+    )
+
+
+def test_damaged_lines_and_files_cost_themselves_and_are_named(
+    toy: Callable[..., Params], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy()
+    path = tmp_path / "points.jsonl"
+    good = b'{"key": "a", "value": 1.0, "step": 1, "time": 1}\n'
+    path.write_bytes(
+        good + b'{"key": "a", "va\n' + bytes(9) + b"\n\xff\n[]\n\n" + good.replace(b'"a"', b'"b"')
+    )
+    outbox, store = Outbox(path), Store()
+    assert "5 damaged lines are left out (line 2, 3, 4, 5, 6)" in capsys.readouterr().out
+    outbox.send(store, "run")
+    assert store.points == [("a", 1), ("b", 1)]
+    assert outbox.waiting() == 0
+
+    kept = outbox_with_a_point(tmp_path / "other").keep(
+        os.environ["MLFLOW_TRACKING_URI"], None, "FINISHED", "toy", {"run_name": "kept"}
+    )
+    kept.with_name("0.jsonl").write_bytes(b"\xff\x00 no header\n")
+    kept.with_name("1.jsonl").write_bytes(b"[1, 2]\n")
+    kept.with_name("2.jsonl").mkdir()
+    assert open_run(tmp_path / "journal").finish() == []
+    assert not kept.exists()
+    output = capsys.readouterr().out
+    assert [f"{n}.jsonl: not a file of points" in output for n in range(3)] == [True] * 3
+
+
+def outbox_with_a_point(folder: Path) -> Outbox:
+    outbox = Outbox(folder / "points.jsonl")
+    outbox.add({"loss": 1.0}, 1)
+    return outbox
+
+
+def test_no_credentials_reach_the_store_or_the_terminal(
+    toy: Callable[..., Params],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    toy()
+    secret = "s3://alice:SECRET@bucket/raw"
+    Path("params.yaml").write_text(
+        f"data: toy # the data\nmachine:\n  tracking_uri: {secret}\ntrain: {{lr: 1e-3}}\n"
+    )
+    tracker = open_run(tmp_path / "journal")
+    tracker.log_params({"source": secret})
+    tracker.set_tags({"root": secret})
+    tracker.log_dataset("toy", "0" * 36, secret, "train")
+    tracker.log_text(shareable_params(Path("params.yaml")), "params.yaml")
+    assert tracker.finish() == []
+    assert tracker.run_id is not None
+    stored = client().get_run(tracker.run_id)
+    assert stored.data.params["source"] == stored.data.tags["root"] == "s3://***@bucket/raw"
+    assert "SECRET" not in str(stored.to_dictionary())
+    fetched = client().download_artifacts(tracker.run_id, "params.yaml", str(tmp_path))
+    assert Path(fetched).read_text() == "data: toy # the data\ntrain: {lr: 1e-3}\n"
+    hurry(monkeypatch, 2.0)
+    silent = run.Tracker("http://alice:SECRET@127.0.0.1:9", "toy", tmp_path / "silent")
+    silent.start(name="run")
+    silent.log_metrics({"loss": 1.0})
+    silent.finish()
+    silent._thread.join(60)
+    output = capsys.readouterr().out
+    assert "MLflow at http://***@127.0.0.1:9 does not answer" in output
+    assert "SECRET" not in output
+
+
+@pytest.mark.parametrize(
+    "uri", ["file:./mlruns", "mlruns", "/tmp/mlruns", "file:///tmp/a:b@c", "sqlit:///mlflow.db"]
+)
+def test_a_store_that_mlflow_keeps_no_runs_in_stops_a_training_before_it_begins(
+    toy: Callable[..., Params], uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = toy()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UserError, match=r"MLFLOW_TRACKING_URI: got .*allowed are .*sqlite"):
+        train_once(params, OUT, CURVES)
+    assert not Path(".work").exists()
+
+
+def test_names_of_classes_are_distinct_metrics_that_mlflow_takes() -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    classes = [
+        "cat",
+        "New York",
+        "x" * 240,
+        "x" * 241,
+        "x" * 300,
+        "a//b",
+        "a/b",
+        "a|b",
+        "a_b",
+        "..",
+        ".",
+        "/",
+        "",
+        " ",
+    ]
+    classes += ["it's", "猫", "été", "\x1b[2J", "\n", "\udcff", "a\\b", "50 %", "a ", "a", "class:b"]
+    metrics = [names.metric_name("class_recall", name) for name in classes]
+    assert len(set(metrics)) == len(classes)
+    for name in metrics:
+        _validate_metric_name(name)
+    assert metrics[:2] == ["class_recall/cat", "class_recall/New York"]
 
 
 def test_the_uri_is_absolute_and_the_environment_goes_first(
