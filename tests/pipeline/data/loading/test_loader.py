@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 
 from pipeline.core.errors import UserError
 from pipeline.data.loading.batch import Batch, Samples
-from pipeline.data.loading.evaluation import evaluation_batches
+from pipeline.data.loading.evaluation import evaluation_batch_size, evaluation_batches
 from pipeline.data.loading.memory import MemoryLoader, load_samples
 from pipeline.data.loading.order import SampleOrder, rank_slice
 from pipeline.data.loading.prefetch import prefetch
@@ -186,3 +188,35 @@ def test_to_a_gpu_one_batch_travels_ahead(monkeypatch: pytest.MonkeyPatch) -> No
     order = [streams.log.index((what, number)) for number in range(4) for what in ("sent", "awaited")]
     assert all(sent < awaited for sent, awaited in zip(order[::2], order[1::2], strict=True))
     assert len(streams.log) == 8
+
+
+def test_what_lies_on_the_gpu_is_not_sent_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_stream(_: object) -> None:
+        raise AssertionError("a stream for batches that are there already")
+
+    monkeypatch.setattr(torch.cuda, "Stream", no_stream)
+    monkeypatch.setattr("pipeline.data.loading.prefetch.upload", lambda tensor, _: tensor)
+    there: list[Any] = [Batch(SimpleNamespace(is_cuda=True), number) for number in range(3)]  # type: ignore[arg-type]
+    assert [batch.target for batch in prefetch(iter(there), torch.device("cuda"))] == [0, 1, 2]
+
+
+def test_the_order_of_an_epoch_is_uploaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    uploads: list[int] = []
+
+    def watched(tensor: torch.Tensor, _: torch.device) -> torch.Tensor:
+        uploads.append(len(tensor))
+        return tensor
+
+    monkeypatch.setattr("pipeline.data.loading.memory.upload", watched)
+    assert len(list(toy_loader(rank=1, world_size=2).epoch(0))) == 4
+    assert uploads == [25]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "world_size", "accumulate", "images"),
+    [(64, 1, 8, 8), (64, 4, 2, 8), (256, 1, 1, 256), (4, 8, 1, 1)],
+)
+def test_validation_works_on_as_many_images_as_training(
+    batch_size: int, world_size: int, accumulate: int, images: int
+) -> None:
+    assert evaluation_batch_size(batch_size, world_size, accumulate) == images
