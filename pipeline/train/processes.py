@@ -42,9 +42,11 @@ class Processes:
             UserError: it failed in any of them, be it in this one or not. So none waits for one that gave up.
         """
         result, error = _attempt(work)
-        for rank, (node, message) in enumerate(self._gather((platform.node(), error))):
+        errors = self._gather((platform.node(), error))
+        everywhere = len({message for _, message in errors}) == 1
+        for rank, (node, message) in enumerate(errors):
             if message is not None:
-                raise UserError(message if self.world_size == 1 else f"process {rank} on {node}: {message}")
+                raise UserError(message if everywhere else f"process {rank} on {node}: {message}")
         assert result is not None
         return result[0]
 

@@ -59,7 +59,7 @@ def test_all_processes_have_the_same_weights_through_phases_and_interruptions(
         {"optimizer": "adamw", "lr": 0.01, "epochs": 2},
         {"optimizer": "sgd", "lr": 0.01, "epochs": 2, "reload_best": True},
     ]
-    params = toy(phases=phases, ema=0.8, clip_grad_norm=1.0)
+    params = toy(batch_size=15, phases=phases, ema=0.8, clip_grad_norm=1.0)
     process = launch(params, 3, ("resume", tmp_path))
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output

@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.checkpoints.states import StateFolder
+from pipeline.core.device import set_arithmetic
 from pipeline.core.errors import UserError
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import read_manifest
@@ -111,3 +112,22 @@ def test_a_problem_is_told_from_a_healthy_state(toy: Callable[..., Params]) -> N
     assert state.digest() != healthy
     state.first_bad_step.fill_(3)
     assert state.loss_problem() == state.problem() == "the loss was not finite at step 3"
+
+
+def test_validation_takes_as_many_images_at_once_as_a_training_step(toy: Callable[..., Params]) -> None:
+    assert prepared(toy(batch_size=16, accumulate=4)).validation.batch_size == 4
+    assert prepared(toy(batch_size=2, accumulate=4)).validation.batch_size == 1
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_every_operation_of_a_step_has_a_deterministic_kernel(toy: Callable[..., Params], task: str) -> None:
+    params = toy(task, ema=0.9, clip_grad_norm=1.0)
+    machine = params.machine.model_copy(update={"deterministic": True})
+    try:
+        training = prepared(params.model_copy(update={"machine": machine}))
+        assert torch.are_deterministic_algorithms_enabled()
+        training.state.optimizer = torch.optim.AdamW(training.state.network.parameters())
+        training.step(next(training.loader.epoch(0)), 1e-3)
+    finally:
+        set_arithmetic("no", deterministic=False)
+    assert training.state.problem() is None
