@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _rate(processes: int, options: argparse.Namespace) -> float:
-    """Images per second over all processes, in a training of its own."""
+    """Train once; return images per second over all processes."""
     size, batch_size = (options.size, options.size), options.batch_size * processes
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

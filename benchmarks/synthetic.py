@@ -17,7 +17,7 @@ CLASSES = 10
 
 
 def draw(count: int, size: tuple[int, int], seed: int) -> Pixels:
-    """Blurred noise, uint8 (count, H, W, 3)."""
+    """Draw blurred noise, uint8 (count, H, W, 3)."""
     height, width = size
     coarse = np.random.default_rng(seed).integers(0, 256, (count, height // 4, width // 4, 3), dtype=np.uint8)
     fine = np.random.default_rng(seed + 1).integers(-12, 13, (count, height, width, 3))

@@ -130,7 +130,7 @@ class _Images(Dataset[tuple[Tensor, int]]):
 
 
 def _plain_loop(params: Params, manifest: Manifest, samples: Samples) -> float:
-    """Images per second of one epoch."""
+    """Train one epoch; return images per second."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     network = build_network(params, manifest).to(device).train()
@@ -224,7 +224,7 @@ def _our_loop(
 
 
 def _now(device: torch.device) -> float:
-    """Seconds of the processor that this process took, or of the clock where the work is a GPU's."""
+    """Return seconds of the processor that this process took, or of the clock where the work is a GPU's."""
     if device.type != "cuda":
         return time.process_time()
     torch.cuda.synchronize(device)
