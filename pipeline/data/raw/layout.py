@@ -39,6 +39,19 @@ def split_of(folder: str) -> str | None:
     return _SPLIT_WORDS.get(name) or _SPLIT_WORDS.get(_SPLIT_ENDING.sub("", name))
 
 
+def split_in_path(path: str) -> str | None:
+    """Return the split that the words of a file's path name (``data/train-00000-of-00002.parquet``), or None.
+
+    Raises:
+        UserError: they name several.
+    """
+    words = re.split(r"[^A-Za-z]+", path)
+    found = {split for word in words if (split := _SPLIT_WORDS.get(word.casefold())) is not None}
+    if len(found) > 1:
+        raise UserError(f"{path}: its name tells of {' and '.join(sorted(found))}; rename it after one split")
+    return next(iter(found), None)
+
+
 def is_like_a_split(folder: str) -> bool:
     """Return True when a folder's name reads like that of a split, known to `split_of` or not (``train2017``)."""
     return _LIKE_A_SPLIT.fullmatch(folder.casefold()) is not None
@@ -84,12 +97,12 @@ def archive_stem(name: str) -> str | None:
     return None
 
 
-def with_archives(source: Source, is_content: Callable[[str], bool]) -> Tree:
+def with_archives(source: Source, is_content: Callable[[str], bool], names_count: bool = False) -> Tree:
     """Return the files of ``source`` with the content of each archive in the place of a folder called like it.
 
-    The name of an archive that is the only one does not count: it is a wrapping folder. Beside images only those
-    archives are opened that ``is_content`` knows by name, and none beside a folder called like it: that one was
-    unpacked from it.
+    The name of an archive that is the only one does not count, unless ``names_count``: it is a wrapping folder.
+    Beside images only those archives are opened that ``is_content`` knows by name, and none beside a folder called
+    like it: that one was unpacked from it.
 
     Raises:
         UserError: a damaged archive, or two of one name.
@@ -105,7 +118,7 @@ def with_archives(source: Source, is_content: Callable[[str], bool]) -> Tree:
         )
     blobs = {name: blob for name, blob in tree.items() if name not in stems}
     skipped = dict(tree.skipped)
-    wraps = len(stems) == 1
+    wraps = len(stems) == 1 and not names_count
     for name, stem in stems.items():
         members = _without_own_name(read_archive(source, name), PurePosixPath(stem).name)
         folder = name if wraps else stem

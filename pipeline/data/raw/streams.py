@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, BinaryIO, cast
 
 from pipeline.core.storage import open_location
@@ -21,6 +23,29 @@ def open_blob(blob: Blob) -> BinaryIO:
 def open_stream(blob: Blob) -> io.BufferedReader:
     """The bytes of ``blob``, inflated, as a stream that need not fit into memory. Close it."""
     return io.BufferedReader(_Stream(blob), 1 << 20)
+
+
+def read_together(blobs: Sequence[Blob]) -> list[bytes]:
+    """Return the bytes of small ``blobs``, in their order; a file that several lie in is opened once.
+
+    Raises:
+        OSError: a file cannot be read, or is shorter than it was.
+    """
+    found: list[bytes] = []
+    with ExitStack() as stack:
+        streams: dict[str, BinaryIO] = {}
+        for blob in blobs:
+            if blob.deflated:
+                found.append(blob.read())
+                continue
+            if blob.file not in streams:
+                streams[blob.file] = stack.enter_context(open_blob(blob))
+            streams[blob.file].seek(blob.offset)
+            data = streams[blob.file].read(blob.length)
+            if len(data) != blob.length:
+                raise OSError(f"{blob.file}: cut short: {len(data)} of {blob.length} bytes")
+            found.append(data)
+    return found
 
 
 class _Stream(io.RawIOBase):

@@ -15,20 +15,26 @@ from pipeline.data.raw.listing import Listing, Reader, Source, normal_name
 from pipeline.data.readers import (
     cifar,
     cityscapes,
+    csv_table,
     idx,
     image_folder,
     imagenet,
     inat2021,
     mask_folder,
+    parquet,
     places365,
     stl10,
     svhn,
     tiny_imagenet,
+    webdataset,
 )
 
 READERS: dict[str, Reader] = {
     "image_folder": image_folder.READER,
     "mask_folder": mask_folder.READER,
+    "csv": csv_table.READER,
+    "parquet": parquet.READER,
+    "webdataset": webdataset.READER,
     "cifar": cifar.READER,
     "cityscapes": cityscapes.READER,
     "emnist": idx.EMNIST_READER,
