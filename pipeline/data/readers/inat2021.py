@@ -17,7 +17,7 @@ def read(source: Source) -> Listing:
     itself since JPEGs hardly compress, and deleted when the shards are whole.
     """
     trees = {split: _tree(source, folder) for split, folder in FOLDERS.items()}
-    classes = class_index([name.split("/")[0] for name in trees["train"]])
+    classes = class_index(trees["train"].folders)
     return Listing(
         list(classes), {split: class_samples(tree, split, classes) for split, tree in trees.items()}
     )

@@ -10,6 +10,7 @@ from pipeline.data.raw.archives import tar_members
 from pipeline.data.raw.arrays import need
 from pipeline.data.raw.blobs import Blob
 from pipeline.data.raw.listing import Listing, Reader, Sample, Source
+from pipeline.data.raw.text import read_lines
 
 LISTS = "filelist_places365-standard.tar"
 
@@ -56,7 +57,7 @@ def _samples(split: str, truth: list[tuple[str, int]], images: dict[str, Blob], 
 
 def _pairs(blob: Blob) -> list[tuple[str, int]]:
     pairs = []
-    for line in blob.read().decode().splitlines():
+    for line in read_lines(blob, LISTS):
         name, _, number = line.rpartition(" ")
         if name and number.isdigit():
             pairs.append((name, int(number)))

@@ -6,6 +6,7 @@ from pipeline.core.errors import UserError
 from pipeline.data.raw.archives import zip_members
 from pipeline.data.raw.blobs import Tree, below, is_image
 from pipeline.data.raw.listing import Listing, Reader, Sample, Source, class_index, class_samples
+from pipeline.data.raw.text import read_lines
 
 TOP = "tiny-imagenet-200"
 
@@ -22,15 +23,15 @@ def read(source: Source) -> Listing:
     train, val = below(tree, "train"), below(tree, "val")
     if not train or ANNOTATIONS not in val:
         raise UserError(f"{source.root}: no train folder or no val/{ANNOTATIONS}; {READER.files}")
-    classes = class_index([name.split("/")[0] for name in train])
+    classes = class_index(train.folders)
     return Listing(
         list(classes), {"train": class_samples(train, "train", classes), "val": _val(val, classes)}
     )
 
 
 def _val(val: Tree, classes: dict[str, int]) -> list[Sample]:
-    lines = val[ANNOTATIONS].read().decode().splitlines()
-    synsets = dict(line.split("\t")[:2] for line in lines if line)
+    fields = (line.split("\t") for line in read_lines(val[ANNOTATIONS], ANNOTATIONS))
+    synsets = {field[0]: field[1] for field in fields if len(field) > 1}
     samples = []
     for name, blob in below(val, "images").items():
         if not is_image(name):

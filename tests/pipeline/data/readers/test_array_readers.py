@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
 from pathlib import Path
@@ -104,6 +105,15 @@ def test_mnist(workshop: Workshop, fashion: bool) -> None:
     assert listing.class_names[9] == ("Ankle boot" if fashion else "9")
     check(listing, "train", list(images[:2]), [7, 0])
     check(listing, "test", [images[2]], [9])
+
+
+@pytest.mark.parametrize("name", ["{}.idx{}-ubyte", "{0}-idx{1}-ubyte/{0}-idx{1}-ubyte"])
+def test_mnist_as_kaggle_names_it(workshop: Workshop, name: str) -> None:
+    images = np.stack([noise(28, 28, 1, seed=i) for i in range(2)])
+    for prefix in ("train", "t10k"):
+        workshop.write(name.format(f"{prefix}-images", 3), gzip.decompress(idx(images)))
+        workshop.write(name.format(f"{prefix}-labels", 1), gzip.decompress(idx(np.array([7, 0]))))
+    check(workshop.listing("mnist"), "train", list(images), [7, 0])
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,34 @@ def test_imagenet_val_classes_from_other_maps(workshop: Workshop, name: str, tex
     check(workshop.listing("imagenet"), "val", [images[3], images[4]], [1, 0])
 
 
+@pytest.mark.parametrize("form", ["folders", "zip", "unpacked tars"])
+def test_imagenet_as_kaggle_has_it_and_unpacked(workshop: Workshop, form: str) -> None:
+    images = [noise(9, 7, seed=i) for i in range(4)]
+    top = "ILSVRC/Data/CLS-LOC"
+    content = {
+        f"{top}/train/n02/n02_1.JPEG": png(images[0]),
+        f"{top}/train/n01/n01_1.JPEG": png(images[1]),
+        f"{top}/val/ILSVRC2012_val_00000001.JPEG": png(images[2]),
+        f"{top}/val/ILSVRC2012_val_00000002.JPEG": png(images[3]),
+        f"{top}/test/ILSVRC2012_test_00000001.JPEG": png(images[3]),
+        "LOC_val_solution.csv": b"ImageId,PredictionString\nILSVRC2012_val_00000002,n01 1 2 3 4 n01 5 6 7 8\n"
+        b"ILSVRC2012_val_00000001,n02 1 2 3 4\n",
+    }
+    if form == "zip":
+        content = {"imagenet-object-localization-challenge.zip": zip_of(content)}
+    if form == "unpacked tars":
+        content = {name.replace(f"{top}/val", "ILSVRC2012_img_val"): data for name, data in content.items()}
+        for synset in ("n01", "n02"):
+            image = content.pop(f"{top}/train/{synset}/{synset}_1.JPEG")
+            content[f"ILSVRC2012_img_train/{synset}.tar"] = tar_of({f"{synset}_1.JPEG": image})
+    for name, data in content.items():
+        workshop.write(name, data)
+    listing = workshop.listing("imagenet")
+    assert listing.class_names == ["n01", "n02"]
+    check(listing, "train", [images[1], images[0]], [0, 1])
+    check(listing, "val", images[2:], [1, 0])
+
+
 def test_imagenet_maps_that_do_not_fit(workshop: Workshop) -> None:
     imagenet_tars(workshop)
     with pytest.raises(UserError, match=r"no ILSVRC2012_devkit_t12.tar.gz or LOC_val_solution.csv"):

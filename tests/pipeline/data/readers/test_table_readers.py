@@ -285,7 +285,7 @@ def test_webdataset_of_names_in_folders(workshop: Workshop) -> None:
 
 @pytest.mark.parametrize("extension", ["mask.png", "seg.png"])
 def test_webdataset_of_masks(workshop: Workshop, extension: str) -> None:
-    content = {}
+    content: dict[str, bytes] = {}
     for i in range(3):
         content |= {f"{i}.jpg": png(IMAGES[i]), f"{i}.{extension}": png(MASKS[i])}
     workshop.write("train.tar", tar_of(content))
