@@ -28,7 +28,7 @@ from pipeline.data.raw.listing import KEYS, Listing, Sample, Source
 from pipeline.data.raw.splits import with_val_split
 from pipeline.data.readers import read
 from pipeline.data.shards.layout import shards_folder, size_name
-from pipeline.data.shards.manifest import FILE_NAME, LeftOut, Manifest
+from pipeline.data.shards.manifest import FILE_NAME, INFO_NAME, LeftOut, Manifest
 from pipeline.params import DatasetParams, Params
 from pipeline.prepare.carry_over import identities, keep, take_over
 from pipeline.prepare.convert import Result, Unit, convert
@@ -129,6 +129,7 @@ def _write_manifests(places: Places, manifests: list[Manifest]) -> None:
         for name in shards.names(folder):
             if name not in mine:
                 shards.remove(name)
+        shards.write(f"{folder}/{INFO_NAME}", manifest.timm_info().encode())
         shards.write(f"{folder}/{FILE_NAME}", text.encode())
         if is_remote(shards.location):  # here stays a manifest that tells where the shards are
             here = manifest.model_copy(update={"location": shards.place(folder)})

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, printable
 from pipeline.data.raw.fingerprint import Fingerprint
 from pipeline.data.raw.listing import Listing
 from pipeline.data.shards.manifest import STD_FLOOR, Manifest, RawSize, Split
 from pipeline.params import DatasetParams
 from pipeline.prepare.convert import Result
+from pipeline.prepare.findings import find
+
+SHOWN_CLASSES = 5
+"""Classes named at the end of `prepare`."""
 
 
 def summarise(
@@ -22,7 +26,7 @@ def summarise(
     results: list[Result],
     i: int,
 ) -> Manifest:
-    """The manifest of size ``i`` of ``dataset``."""
+    """Return the manifest of size ``i`` of ``dataset``."""
     splits = {}
     for split in listing.splits:
         mine = [result for result in results if result.split == split]
@@ -63,7 +67,32 @@ def summarise(
         std=std,
         splits=splits,
         source_fingerprint=source.digest,
+        passed_over=listing.passed_over,
+        findings=find(listing, results, i),
     )
+
+
+def describe(manifest: Manifest) -> Iterator[str]:
+    """Yield lines for the terminal: what was prepared, what was not taken, and what to know before training."""
+    height, width = manifest.size
+    splits = ", ".join(f"{name} {split.samples}" for name, split in manifest.splits.items())
+    what = f"{manifest.dataset} {height}x{width}"
+    names = ", ".join(printable(name) for name in manifest.class_names[:SHOWN_CLASSES])
+    more = ", ..." if manifest.num_classes > SHOWN_CLASSES else ""
+    yield f"{what}: {splits} samples; {manifest.num_classes} classes: {names}{more}"
+    yield f"{what}: not taken: {', '.join(_not_taken(manifest)) or 'nothing'}"
+    if notes := list(manifest.notes()):
+        yield f"{what}: {'; '.join(notes)}"
+    for warning in manifest.warnings():
+        yield f"warning: {what}: {warning}"
+
+
+def _not_taken(manifest: Manifest) -> Iterator[str]:
+    left_out = [item for split in manifest.splits.values() for item in split.left_out]
+    if left_out:
+        yield f"{len(left_out)} left out ({left_out[0].name}: {left_out[0].reason})"
+    for reason, item in manifest.passed_over.items():
+        yield f"{item.count} {reason} ({item.example})"
 
 
 def _raw_size(parts: list[list[int]]) -> RawSize:

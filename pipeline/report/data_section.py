@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from pipeline.core.markdown import table
+from pipeline.core.markdown import escape, table
 from pipeline.data.shards.manifest import Manifest, RawSize
 from pipeline.data.shards.reader import Decoded, ShardReader
 from pipeline.plotting import charts
@@ -18,7 +18,7 @@ MOST_LEFT_OUT = 20
 
 
 def data_figures(folder: Path, manifest: Manifest) -> dict[str, Figure]:
-    """Samples or pixels per class, and a grid of prepared images with their labels or masks."""
+    """Plot samples or pixels per class, and a grid of prepared images with their labels or masks."""
     what = manifest.target.counted
     counts = {name: split.histogram for name, split in manifest.splits.items() if split.samples}
     return {
@@ -28,7 +28,7 @@ def data_figures(folder: Path, manifest: Manifest) -> dict[str, Figure]:
 
 
 def data_text(manifest: Manifest) -> str:
-    """The page's tables, as Markdown."""
+    """Return the page's tables and findings, as Markdown."""
     height, width = manifest.size
     summary = [
         ("task", manifest.task),
@@ -54,6 +54,12 @@ def data_text(manifest: Manifest) -> str:
     text += "\n" + table(
         ["split", "samples", "shards", "MB", "raw MB", "raw height x width", "left out"], splits
     )
+    if manifest.passed_over:
+        passed_over = [(reason, item.count, item.example) for reason, item in manifest.passed_over.items()]
+        text += "\n" + table(["passed over", "files", "such as"], passed_over)
+    for line in (*(f"Warning: {line}" for line in manifest.warnings()), *manifest.notes()):
+        text += f"\n- {escape(line)}"
+    text += "\n"
     left_out = [(name, file) for name, split in manifest.splits.items() for file in split.left_out]
     if left_out:
         rows = [(name, file.name, file.reason) for name, file in left_out[:MOST_LEFT_OUT]]

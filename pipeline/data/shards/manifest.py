@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -25,8 +27,16 @@ from pipeline.data.shards.targets import IGNORE, TARGETS, TargetKind
 FILE_NAME = "manifest.json"
 
 
+INFO_NAME = "_info.json"
+"""What timm's ``wds/`` datasets look for beside shards."""
+
+
 STD_FLOOR = 1 / 255
 """Least standard deviation per channel that a manifest gives, one grey level: a constant channel becomes 0, not NaN."""
+
+
+IMBALANCE = 10
+"""Ratio of the largest to the smallest class of train from which on it is said."""
 
 
 _NAMED = 5  # classes in a line
@@ -209,6 +219,33 @@ class Manifest(Record):
             if missing and ignored:
                 lines.append(f"{name}: {ignored:.1%} of the pixels are ignored (their mask says {IGNORE})")
         return lines + list(self.findings.leaks() if self.findings else ())
+
+    def timm_info(self) -> str:
+        """Return the content of `INFO_NAME`: the splits with their shards and how many samples each has."""
+        splits = {
+            name: {
+                "name": name,
+                "filenames": [shard.name for shard in split.shards],
+                "shard_lengths": [shard.samples for shard in split.shards],
+                "num_samples": split.samples,
+            }
+            for name, split in self.splits.items()
+        }
+        return json.dumps({"splits": splits}, indent=2) + "\n"
+
+    def notes(self) -> Iterator[str]:
+        """Yield what else is worth knowing of the data: repeated and tiny images, classes of very different size."""
+        if self.findings:
+            yield from self.findings.notes()
+        counts = self.splits["train"].histogram if "train" in self.splits else []
+        present = [i for i, count in enumerate(counts) if count]
+        if present:
+            least, most = min(present, key=counts.__getitem__), max(present, key=counts.__getitem__)
+            if counts[most] >= IMBALANCE * counts[least]:
+                yield (
+                    f"class {printable(self.class_names[most])} has {counts[most] / counts[least]:,.0f} times the "
+                    f"{self.target.counted} of {printable(self.class_names[least])}"
+                )
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -1,4 +1,4 @@
-"""Whether shards still are what was written: every byte is read and held against the manifest's hashes."""
+"""Check that shards still are what was written: every byte is read and checked against the manifest's hashes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 from pipeline.core.errors import UserError
 from pipeline.core.storage import Storage
-from pipeline.data.shards.manifest import FILE_NAME, Manifest, Shard, read_manifest
+from pipeline.data.shards.manifest import FILE_NAME, INFO_NAME, Manifest, Shard, read_manifest
 
 
 def verify(folder: Path) -> str:
-    """A line that says all is well with the shards of ``folder``, wherever its manifest says they lie.
+    """Return a line that says all is well with the shards of ``folder``, wherever its manifest says they lie.
 
     Raises:
         UserError: names the shards that are missing or have other bytes.
@@ -32,7 +32,7 @@ def verify(folder: Path) -> str:
             f"{storage.location}: {len(bad)} of {len(shards)} shards are not what was written, first {bad[0]}; "
             f"delete {folder.parent} and run `uv run dvc repro`"
         )
-    named = {shard.name for shard in shards} | {FILE_NAME}
+    named = {shard.name for shard in shards} | {FILE_NAME, INFO_NAME}
     strangers = [name for name in storage.names() if name not in named]
     if strangers:
         raise UserError(f"{storage.location}: {strangers[0]} is not in the manifest; remove it")
@@ -41,9 +41,9 @@ def verify(folder: Path) -> str:
 
 
 def fetch(folder: Path) -> Path:
-    """The folder of the shards whose manifest lies in ``folder``, copied there from an object store if need be.
+    """Return the folder of the shards whose manifest lies in ``folder``, copied there from an object store if need be.
 
-    Shards that are there already in full length stay. What was copied is held against its hash.
+    Shards that are there already in full length stay. What was copied is checked against its hash.
 
     Raises:
         UserError: a shard has other bytes than the manifest says.

@@ -294,5 +294,6 @@ def test_shards_of_an_earlier_configuration_are_replaced(workshop: Workshop) -> 
     workshop.classes()
     workshop.prepare(samples_per_shard=1)
     workshop.prepare(samples_per_shard=100)
-    assert sorted(workshop.snapshot()) == ["8x8/manifest.json", "8x8/train-000000.tar", "8x8/val-000000.tar"]
+    names = ["_info.json", "manifest.json", "train-000000.tar", "val-000000.tar"]
+    assert sorted(workshop.snapshot()) == [f"8x8/{name}" for name in names]
     shutil.rmtree("data/shards/own")
