@@ -188,3 +188,11 @@ def verify(options: argparse.Namespace) -> None:
         raise UserError(f"{data}: no such data set in params.yaml, there are {', '.join(params.datasets)}")
     for size in params.datasets[data].sizes:
         print(verify(shards_folder(data, size)))
+
+
+def doctor(_options: argparse.Namespace) -> None:
+    from pipeline.cli.doctor import doctor
+
+    if problems := doctor():
+        print("\n".join(map(printable, problems)), file=sys.stderr)
+        raise SystemExit(1)

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import shtab
 
 from pipeline.cli import commands
 from pipeline.core.process import run_stage
 
+DISTRIBUTION = "wavemix-lite-pipeline"
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The console script."""
+    """Run the console script."""
     options = build_parser().parse_args(arguments)
     run_stage(lambda: options.run(options))
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
+    """Return the parser of all commands and their options."""
     parser = argparse.ArgumentParser(
         prog="wavemix",
         description="Use the networks that `dvc repro` trains, and the rows of the WaveMix-Lite paper.",
     )
+    parser.add_argument("--version", action="version", version=f"wavemix {version(DISTRIBUTION)}")
     group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_predict(group)
     _add_explain(group)
@@ -43,6 +49,20 @@ def build_parser() -> argparse.ArgumentParser:
         "  wavemix verify\n  wavemix verify cifar10",
     )
     verify.add_argument("data", nargs="?", help="a data set of params.yaml (default: the one under data:)")
+    _add(
+        group,
+        "doctor",
+        commands.doctor,
+        "describe this machine and what auto would choose, and name what is wrong: paste it into a bug report",
+        "  wavemix doctor",
+    )
+    _add(
+        group,
+        "completion",
+        lambda options: print(shtab.complete(build_parser(), options.shell)),
+        "print a script that completes commands and options in a shell",
+        '  eval "$(wavemix completion bash)"\n  wavemix completion zsh > ~/.zfunc/_wavemix',
+    ).add_argument("shell", choices=("bash", "zsh"), help="the shell")
     return parser
 
 
@@ -59,7 +79,7 @@ def _add(group: Any, name: str, run: Any, summary: str, examples: str) -> argpar
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
-    """Which network: at most one of three options."""
+    """Add the options that name a network; at most one of them may be given."""
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--checkpoint", type=Path, metavar="DIR", help="a folder on disk (default: checkpoints/best)"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +19,6 @@ from pipeline.data.shards.manifest import FILE_NAME, read_manifest
 from pipeline.data.shards.verify import fetch, verify
 from pipeline.prepare import convert
 from pipeline.prepare.executors import run_ray
-from tests import ROOT
 from tests.pipeline.workshop import Workshop, noise, png
 
 ray = pytest.importorskip("ray")
@@ -211,20 +208,3 @@ def test_verify_names_what_is_wrong(workshop: Workshop) -> None:
     shard.write_bytes(content)
     with pytest.raises(UserError, match=r"1 of 2 shards are not what was written, first val-000000.tar"):
         verify(workshop.shards())
-
-
-def test_the_verify_stage_prints_its_verdict(workshop: Workshop) -> None:
-    import yaml
-
-    workshop.classes()
-    workshop.prepare()
-    params = workshop.params().model_dump(mode="json", exclude_defaults=True)
-    Path("params.yaml").write_text(yaml.safe_dump(params))
-    done = subprocess.run(
-        [sys.executable, "-m", "stages.verify", "own"],
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "all 2 shards are whole" in done.stdout
