@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, printable
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def _hold(path: Path, wait: bool) -> IO[str]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = path.read_text() or "another process"
+            holder = printable(path.read_text(errors="replace")) or "another process"
             if not wait:
                 raise UserError(
                     f"{holder} is at work on the same ({path} is locked); wait for it or stop it"
