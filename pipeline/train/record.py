@@ -62,6 +62,8 @@ def log_inputs(tracker: Tracking, training: Training, sources: Sources) -> None:
             f"{height}x{width}: {manifest.split('train').samples:,} train, {manifest.split('val').samples:,} val; "
             f"{device_name(training.device)}, amp {training.amp}, {training.processes.world_size} process(es)"
         )
+        for warning in manifest.warnings():
+            print(f"warning: {warning}")
 
 
 def open_parent(params: Params, sources: Sources) -> Tracker:

@@ -62,6 +62,7 @@ def read_sources(params: Params, processes: Processes) -> Sources:
 def _read(params: Params) -> Sources:
     folder = shards_folder(params.data, params.size)
     manifest = read_manifest(folder)
+    manifest.check_trainable()
     pretrained = weights_digest(params.pretrained) if params.pretrained else None
     code = source_digest(["pipeline.train.experiment"], ("pipeline", "wavemix"), NEUTRAL)
     return Sources(folder, manifest, file_sha256(folder / FILE_NAME), pretrained, code)

@@ -203,6 +203,19 @@ class Manifest(Record):
             )
         return self.splits[name]
 
+    def check_trainable(self) -> None:
+        """Refuse data that a network cannot be trained or validated on.
+
+        Raises:
+            UserError: train or val has no sample, or no target of any class.
+        """
+        for name in ("train", "val"):
+            if not any(self.split(name).histogram):
+                raise UserError(
+                    f"{self.dataset}: {name} has no {self.target.counted} of any class ({_few(self.class_names)}): "
+                    f"every target is ignored; check the masks, and datasets.{self.dataset}.options"
+                )
+
     def warnings(self) -> list[str]:
         """Return what makes a training on this data, or its metrics, mean less than they seem to: a line each.
 

@@ -236,3 +236,13 @@ def test_classes_without_samples_are_warned_of() -> None:
     ]
     many = manifest_of("classification", [1] + [0] * 7).warnings()
     assert many == ["val: no samples of class1, class2, class3, class4, class5 and 2 more classes"]
+
+
+def test_a_split_of_ignored_pixels_alone_is_refused_before_a_training() -> None:
+    both = manifest_of("segmentation", [3, 1], ignored=6)
+    whole = both.model_copy(update={"splits": {"train": both.splits["val"], **both.splits}})
+    whole.check_trainable()
+    ignored = manifest_of("segmentation", [0, 0], ignored=4).splits["val"]
+    for name in ("train", "val"):
+        with pytest.raises(UserError, match=rf"x: {name} has no pixels of any class \(class0, class1\)"):
+            whole.model_copy(update={"splits": {**whole.splits, name: ignored}}).check_trainable()
