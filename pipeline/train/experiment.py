@@ -66,6 +66,8 @@ def _train(
 ) -> Trained:
     each = _each_repeat(params)
     works = [sources.work(one) for one in each]
+    for warning in sources.manifest.warnings() if processes.is_first else ():
+        print(f"warning: {params.data}: {warning}", flush=True)
     parent = record.open_parent(params, sources) if processes.is_first and len(each) > 1 else None
     parent_id = parent.run_id if parent else None
     kept = works[0] / "batch_size"
