@@ -6,10 +6,11 @@ A `Tree` names the blobs below a root, and what lies there besides.
 from __future__ import annotations
 
 import os
+import posixpath
 import zlib
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pipeline.core.storage import is_remote, open_location
@@ -94,7 +95,7 @@ def below(tree: Tree, folder: str) -> Tree:
 
 def is_image(name: str) -> bool:
     """Return True when ``name`` ends as an image file's name does."""
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    return posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def is_hidden(name: str) -> bool:

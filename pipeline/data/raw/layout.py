@@ -27,6 +27,9 @@ _SPLIT_WORDS = {
 _SPLIT_ENDING = re.compile(r"[ _-]?(set|data|split|images?|imgs?)$")
 
 
+_ARCHIVES = (".tar", ".zip", *COMPRESSED)
+
+
 _LIKE_A_SPLIT = re.compile(
     r"(train(ing)?|trn|val(id(ation)?)?|dev|eval(uation)?|test(ing)?|tst|hold[ _-]?out)"
     r"[^a-z]*(set|data|split|images?|imgs?|fold)?[^a-z]*"
@@ -91,10 +94,10 @@ def unwrapped(tree: Tree, is_content: Callable[[str], bool]) -> Tree:
 
 def archive_stem(name: str) -> str | None:
     """Return the path ``name`` of an archive without its suffix, or None when it is no archive that can be read."""
-    for suffix in (".tar", ".zip", *COMPRESSED):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return None
+    lower = name.lower()
+    if not lower.endswith(_ARCHIVES):
+        return None
+    return name[: -len(next(suffix for suffix in _ARCHIVES if lower.endswith(suffix)))]
 
 
 def with_archives(source: Source, is_content: Callable[[str], bool], names_count: bool = False) -> Tree:

@@ -1,8 +1,7 @@
 """Pickles of plain data and byte arrays, read by a machine of our own that knows nothing else.
 
-It has the opcodes that Python writes for dicts, lists, tuples, strings, numbers and NumPy arrays in protocols 2 to
-4. It imports nothing, calls nothing and builds no NumPy object; no opcode takes more memory than it has bytes,
-but for a small constant.
+It has the opcodes of dicts, lists, tuples, strings, numbers and arrays in protocols 2 to 4. It imports nothing, calls
+nothing and builds no NumPy object; no opcode takes more memory than it has bytes, but for a small constant.
 """
 
 from __future__ import annotations
