@@ -42,7 +42,7 @@ _TAR_ERRORS = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionE
 
 
 _ZIP_ERRORS = (
-    zipfile.BadZipFile, struct.error, EOFError, ValueError, OverflowError, NotImplementedError, OSError,
+    zipfile.BadZipFile, struct.error, EOFError, IndexError, ValueError, OverflowError, NotImplementedError, OSError,
 )  # fmt: skip
 """Raised by `zipfile` on damaged directories."""
 

@@ -59,7 +59,15 @@ def test_a_tar_cut_anywhere_is_noticed(tmp_path: Path, kept: int) -> None:
         tar_members(blob_of(tmp_path, whole[:kept]), "archive")
 
 
-@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 no zip", b"<html>not found</html>"])
+def nameless_zip() -> bytes:
+    """A zip whose directory has a member without a name."""
+    data = bytearray(zip_of({"ab": b""}))
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 28 : entry + 32] = b"\0\0\2\0"  # length of the name, length of the extra field
+    return bytes(data)
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 no zip", b"<html>not found</html>", nameless_zip()])
 def test_what_is_no_zip_is_refused(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(UserError, match="not a whole zip archive"):
         zip_members(blob_of(tmp_path, data), "archive")
