@@ -6,10 +6,19 @@ The YAML reader is the one DVC uses (YAML 1.2: ``1e-3`` is a number), so both se
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pipeline.core.errors import UserError, did_you_mean
 from pipeline.core.paths import repository_root
@@ -18,6 +27,16 @@ from pipeline.models import ModelParams
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Size = tuple[PositiveInt, PositiveInt]
+
+
+def _name_that_dvc_takes(name: str) -> str:
+    # DVC splits the name of a param at dots, and a command line at spaces; it is a folder's name too.
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
+        raise ValueError("no name for a dataset; allowed: letters, digits, _ and -, at most 100; rename it")
+    return name
+
+
+DatasetName = Annotated[str, AfterValidator(_name_that_dvc_takes)]
 
 
 class Section(BaseModel):
@@ -190,7 +209,7 @@ class Params(Section):
     """All of ``params.yaml``."""
 
     data: str
-    datasets: dict[str, DatasetParams]
+    datasets: dict[DatasetName, DatasetParams]
     model: ModelParams
     """The network: ``family`` (wavemix-lite when left out) and the keys of that family."""
     train: TrainParams
@@ -278,7 +297,7 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     if isinstance(inner := first.get("ctx", {}).get("error"), ValidationError):  # of a family's keys
         return f"{first['loc'][0]}.{_explain(inner)}"
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(str(part) for part in first["loc"] if part != "[key]")
     if first["type"] == "extra_forbidden":
         *section, key = (str(part) for part in first["loc"])
         allowed = _fields_at(section)

@@ -25,6 +25,7 @@ STYLE: dict[str, Any] = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "font.size": 10,
+    "text.parse_math": False,  # names of classes are names, not formulas
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",

@@ -48,7 +48,11 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("data", "digitz", r"data: got 'digitz' \(did you mean 'digits'\?\), allowed: digits, digit_scenes"),
         ("model/dim", "big", r"model\.dim: got 'big', should be a valid integer"),
         ("model/dim", 0, r"model\.dim: got 0, should be greater than 0"),
-        ("model/dimm", 8, r"model\.dimm: no such key \(did you mean 'dim'\?\), allowed: depth, dim"),
+        (
+            "model/dimm",
+            8,
+            r"model\.dimm: got 8, no such key of wavemix-lite \(did you mean 'dim'\?\), allowed: depth, dim",
+        ),
         ("train/batchsize", 8, r"train\.batchsize: no such key \(did you mean 'batch_size'\?\)"),
         (
             "train/batch_size",
@@ -138,7 +142,12 @@ def test_what_only_changes_the_machine_changes_no_hash() -> None:
 
 def test_every_dataset_has_a_reader_and_a_source_that_exist() -> None:
     datasets = load_params(ROOT / "params.yaml").datasets
-    assert {dataset.reader for dataset in datasets.values()} == set(READERS) - {"mask_folder"}
+    assert {dataset.reader for dataset in datasets.values()} == set(READERS) - {
+        "mask_folder",
+        "csv",
+        "parquet",
+        "webdataset",
+    }
     assert {dataset.source for dataset in datasets.values()} <= {None, *EMBEDDED, *downloads()}
     for dataset in datasets.values():
         assert set(dataset.options) <= READERS[dataset.reader].options
@@ -149,3 +158,19 @@ def test_every_dataset_of_the_papers_tables_is_in_the_file() -> None:
     for row in wavemix.paper_rows().values():
         assert row.dataset in params.datasets
         assert params.datasets[row.dataset].channels == row.config.in_channels
+
+
+@pytest.mark.parametrize(
+    "name", ["my digits", "digits.v2", "a/b", "", "-x", "ä", "a" * 101, "${data}", "a\nb"]
+)
+def test_a_dataset_has_a_name_that_dvc_and_folders_take(name: str) -> None:
+    values = {
+        "data": name,
+        "datasets": {name: {"reader": "image_folder", "sizes": [[8, 8]]}},
+        "model": {"dim": 8, "depth": 1},
+        "train": {"phases": [{"optimizer": "adamw", "epochs": 1}]},
+    }
+    with pytest.raises(
+        UserError, match="no name for a dataset; allowed: letters, digits, _ and -, at most 100"
+    ):
+        parse_params(values)
