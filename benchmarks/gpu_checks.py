@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.gpu_setup import Check, Row, Setup
+from benchmarks.gpu_setup import Check, Row, Setup, Workload
 from benchmarks.synthetic import write_shards
 from pipeline.core.device import set_arithmetic
 from pipeline.data.shards.manifest import FILE_NAME, Manifest, read_manifest
@@ -22,9 +22,12 @@ from pipeline.train.training import prepare_training
 from wavemix.model import WaveMixLite
 from wavemix.wavelet import band_kernels, dwt, wavelet_filters
 
-LIMITS = {"no": 1e-4, "fp16": 0.03, "bf16": 0.2}
-"""Largest error of the gradients by precision, relative to their norm: some ten roundings of each type, which batch
-norm, small batches and the blocks between carry on."""
+LIMITS = {"no": (1e-5, 2e-3), "fp16": (1e-3, 0.01), "bf16": (5e-3, 0.08)}
+"""Largest relative errors of the loss and of the gradients by precision, some five times those of a CPU.
+
+The gradients of float32 are far from its rounding: those before the last norm nearly cancel, as the pixels' mean is
+classified, which a norm keeps constant.
+"""
 FP16_SCALE = 1024.0
 """Of the loss, so that small gradients survive."""
 
@@ -93,22 +96,28 @@ class _Pass(NamedTuple):
 def _gradients(setup: Setup, amp: str, compiled: bool = False) -> Row:
     """Compare loss and gradients of a network with float64 on the CPU; compiled also with eager on the device."""
     set_arithmetic(amp, deterministic=False)
-    expected = _loss_and_gradients(setup, torch.device("cpu"), torch.float64, "no")
-    eager = _loss_and_gradients(setup, setup.device, torch.float32, amp)
-    found = _loss_and_gradients(setup, setup.device, torch.float32, amp, compiled) if compiled else eager
+    workload = setup.sizes.checked
+    expected = _expected(workload)
+    eager = _loss_and_gradients(workload, setup.device, torch.float32, amp)
+    found = _loss_and_gradients(workload, setup.device, torch.float32, amp, compiled) if compiled else eager
     loss = relative_error(found.loss, expected.loss)
-    row = _within(relative_error(found.gradients, expected.gradients), LIMITS[amp])
+    most_loss, most = LIMITS[amp]
+    row = _within(relative_error(found.gradients, expected.gradients), most)
     words = f"{row.measured}; loss {loss:.1e}"
     if compiled:
         words += f"; eager {relative_error(eager.gradients, expected.gradients):.1e}"
-    return Row(words, row.against, row.passed and loss <= LIMITS[amp])
+    return Row(words, f"{row.against}; loss {most_loss:g}", row.passed and loss <= most_loss)
+
+
+@cache
+def _expected(workload: Workload) -> _Pass:
+    return _loss_and_gradients(workload, torch.device("cpu"), torch.float64, "no")
 
 
 def _loss_and_gradients(
-    setup: Setup, device: torch.device, dtype: torch.dtype, amp: str, compiled: bool = False
+    workload: Workload, device: torch.device, dtype: torch.dtype, amp: str, compiled: bool = False
 ) -> _Pass:
     """Return them of the same weights and batch each time."""
-    workload = setup.sizes.checked
     cpu = workload.probe(torch.device("cpu"), "no")
     images, target = cpu.images(workload.batch).to(device, dtype), cpu.target(workload.batch).to(device)
     network = cpu.network.to(device, dtype).train()
