@@ -5,7 +5,7 @@
     uv run python benchmarks/network.py --beside /path/to/another/checkout   # of this project
     uv run python benchmarks/network.py --compile --switches conv_1x1_as_mm subpixel_expansion   # each alone
 
-With --against, the authors' networks of the same sizes run in turns with ours, in the same session, each in
+With --against, the authors' networks of the same sizes run in turns with ours, in the same run, each in
 every dtype it can train in, and the ratio of the best settings is printed. Every figure is the median of the
 rounds; images are random and already on the device, so this is the network alone, not a pipeline.
 """

@@ -127,7 +127,7 @@ class TrainParams(Section):
     batch_size: int | Literal["auto"] = 64
     """Samples in a step, over all processes. auto is the largest that fits the memory and the split, a power of two for
     each process: tried on a GPU; reckoned on a CPU, and 256 at the most, as more keep it no busier. It is found once,
-    before the training, which then keeps it, wherever it is gone on with. The learning rate does not follow it."""
+    before the training, which then keeps it, wherever it is resumed. The learning rate does not follow it."""
     pretrained: str | None = None
     """Folder of a trained network whose weights this training starts from, as ``checkpoints/best`` is one (copy that:
     DVC clears it before each training); random weights when null. Where task or classes differ, the head starts anew.

@@ -59,7 +59,7 @@ def describe(
     batch_size: int | None = None,
     decision: dict[str, list[float]] | None = None,
 ) -> Trained:
-    """The description of a network trained on the shards of ``manifest``."""
+    """Return the description of a network trained on the shards of ``manifest``."""
     return Trained(
         data=manifest.dataset,
         parameters=parameters,

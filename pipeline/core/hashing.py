@@ -9,7 +9,7 @@ from typing import Any
 
 
 def configuration_hash(*parts: Any) -> str:
-    """A short name for a configuration: equal JSON values give equal names (16 hex digits)."""
+    """Return a short name for a configuration: equal JSON values give equal names (16 hex digits)."""
     text = json.dumps(parts, sort_keys=True, default=lambda part: part.model_dump(mode="json"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -32,7 +32,7 @@ def exclusive_lock(*locks: Path, wait: bool = False) -> Iterator[None]:
 
 
 def _hold(path: Path, wait: bool) -> IO[str]:
-    """The lock file, opened and locked, with the name of this process in it."""
+    """Return the lock file, opened and locked, with the name of this process in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         lock = path.open("a+")
@@ -62,7 +62,7 @@ def _hold(path: Path, wait: bool) -> IO[str]:
 
 
 def _is_at(file: IO[str], path: Path) -> bool:
-    """Whether ``path`` is still that open file: who held the lock deletes it in the end."""
+    """Return whether ``path`` is still that open file: who held the lock deletes it in the end."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; numbers (every cell but the header of a column) stand on the right."""
+    """Return a Markdown table; numbers (every cell but the header of a column) stand on the right."""
     cells = [[escape(str(cell)) for cell in row] for row in rows]
     numeric = [
         bool(cells)
@@ -25,5 +25,5 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def escape(text: str) -> str:
-    """``text`` so that Markdown shows it as it is, on one line."""
+    """Return ``text`` so that Markdown shows it as it is, on one line."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))

@@ -86,7 +86,7 @@ def check_fits(trained: Trained, manifest: Manifest, checkpoint: Path) -> None:
 
 
 def flip_average(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """``model`` on each image and on its mirror image, the logits averaged; masks are mirrored back."""
+    """Return ``model`` on each image and on its mirror image, the logits averaged; masks are mirrored back."""
 
     def forward(images: Tensor) -> Tensor:
         mirrored = model(images.flip(-1))
@@ -152,7 +152,7 @@ def _open_metrics(measurement: Measurement, sum_over_ranks: Reduce) -> list[Repo
 
 
 def _progress(batches: Iterable[Any], split: str, samples: int, shown: bool) -> Iterable[Any]:
-    """``batches`` with a progress bar in images."""
+    """Yield ``batches`` with a progress bar in images."""
     with tqdm(total=samples, unit="img", desc=f"evaluate {split}", disable=not shown) as bar:
         for batch in batches:
             yield batch
@@ -160,7 +160,7 @@ def _progress(batches: Iterable[Any], split: str, samples: int, shown: bool) -> 
 
 
 def _brief(value: Any) -> str:
-    """``value`` on one line: of many class names the number and the first few."""
+    """Return ``value`` on one line: of many class names the number and the first few."""
     if isinstance(value, list):
         return f"{len(value)} ({', '.join(value[:3])}{', ...' if len(value) > 3 else ''})"
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

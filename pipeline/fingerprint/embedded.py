@@ -79,7 +79,7 @@ def write_digit_scenes(root: Path) -> None:
 def draw_scene(
     images: Floats, classes: NDArray[np.int64], random: np.random.Generator
 ) -> tuple[Bytes, Bytes]:
-    """A scene uint8 (H, W, 3) and its label ids uint8 (H, W): three to six digits that hardly overlap."""
+    """Return a scene uint8 (H, W, 3) and its label ids uint8 (H, W): three to six digits that hardly overlap."""
     height, width = SCENE_SIZE
     scene = _ground(random)
     mask = np.full((height, width), ROAD, np.uint8)
@@ -95,7 +95,7 @@ def draw_scene(
 
 
 def _ground(random: np.random.Generator) -> Floats:
-    """A texture float (H, W, 3): smooth noise at three scales and stripes, tinted."""
+    """Return a texture float (H, W, 3): smooth noise at three scales and stripes, tinted."""
     height, width = SCENE_SIZE
     rows, columns = np.mgrid[0:height, 0:width]
     angle, period = random.uniform(0, np.pi), random.uniform(5, 24)

@@ -35,7 +35,7 @@ BATCH = 64
 def occlusion(
     probability: Callable[[Tensor], Tensor], image: Tensor, window: int, fill: Tensor, batch: int = BATCH
 ) -> Map:
-    """How likely the class still is when a square of the image is covered, for each place of the square.
+    """Return how likely the class still is when a square of the image is covered, for each place of the square.
 
     Args:
         probability: uint8 images (B, H, W, C) to probabilities (B,).
@@ -72,7 +72,7 @@ def maps_of(predictor: Predictor, opened: Opened) -> dict[str, Map]:
 
 
 def explain(predictor: Predictor, data: bytes, beside: Predictor | None = None) -> dict[str, Figure]:
-    """The figures for one image file, by name; occlusion is for classification only.
+    """Return the figures for one image file, by name; occlusion is for classification only.
 
     The maps of the network ``beside`` stand below the first one's.
 
@@ -113,7 +113,7 @@ def network_name(predictor: Predictor) -> str:
 
 @styled
 def draw_maps(image: Image, networks: Mapping[str, Mapping[str, Map]]) -> Figure:
-    """The image and, after each block of each network, the mean over its channels."""
+    """Return the image and, after each block of each network, the mean over its channels."""
     columns = min(6, max(map(len, networks.values())) + 1)
     needed = {name: -(-(len(maps) + 1) // columns) for name, maps in networks.items()}
     rows = sum(needed.values())
@@ -136,7 +136,7 @@ def draw_maps(image: Image, networks: Mapping[str, Mapping[str, Map]]) -> Figure
 
 @styled
 def draw_occlusion(image: Image, places: Map, name: str, value: float) -> Figure:
-    """The image, and how likely the class is with each place of it covered: dark is where it looks."""
+    """Return the image, and how likely the class is with each place of it covered: dark is where it looks."""
     figure, ((left, right),) = new_figure(7.2, 3.2 * image.shape[0] / image.shape[1] + 0.5, 1, 2)
     show_image(left, image)
     left.set_title(f"{shorten(name)} ({100 * value:.0f} %)", fontsize=9, fontweight="normal")

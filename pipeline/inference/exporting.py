@@ -80,7 +80,7 @@ def _export_safetensors(checkpoint: Path, out: Path) -> Path:
 
 
 def _deployed(checkpoint: Path) -> tuple[Deployed, Tensor, Any]:
-    """The module to trace, an example of two images (a batch of one would fix it to one), the batch's name."""
+    """Return the module to trace, an example of two images (a batch of one would fix it to one), the batch's name."""
     loaded = load_trained(checkpoint)
     trained = loaded.trained
     example = torch.zeros(2, *trained.size, trained.channels, dtype=torch.uint8)

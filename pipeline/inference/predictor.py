@@ -75,7 +75,7 @@ class Predictor:
         return self.task.decide(logits, [image.size for image in images], self.trained)
 
     def mask_png(self, mask: Pixels) -> bytes:
-        """``mask`` as a PNG of train ids that shows in the data set's colours."""
+        """Return ``mask`` as a PNG of train ids that shows in the data set's colours."""
         image = Image.frombytes("P", mask.shape[::-1], mask.tobytes())
         colours = np.zeros((256, 3), np.uint8)
         colours[: len(self.palette)] = self.palette
@@ -83,7 +83,7 @@ class Predictor:
         return pillow_png(image)
 
     def overlay_png(self, image: Opened, mask: Pixels) -> bytes:
-        """The image under its mask's colours, as a PNG of the image's own size."""
+        """Return the image under its mask's colours, as a PNG of the image's own size."""
         pixels = image.pixels
         if pixels.shape[:2] != mask.shape:
             pixels = np.asarray(Image.fromarray(pixels).resize(mask.shape[::-1]))

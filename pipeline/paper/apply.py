@@ -66,7 +66,7 @@ def use(row: PaperRow, path: Path = Path("params.yaml"), recipe: bool = False) -
 
 
 def _round_trip_yaml() -> YAML:
-    """A reader and writer of YAML that keeps comments, quotes and the word null."""
+    """Return a reader and writer of YAML that keeps comments, quotes and the word null."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 10_000
@@ -78,7 +78,7 @@ def _round_trip_yaml() -> YAML:
 
 
 def _in_one_line(values: dict[str, Any]) -> CommentedMap:
-    """``values`` written as ``{key: value, ...}``."""
+    """Return ``values`` written as ``{key: value, ...}``."""
     line = CommentedMap(values)
     line.fa.set_flow_style()
     return line

@@ -28,7 +28,7 @@ class Comparison:
 
 
 def compare(rows: Iterable[PaperRow], runs: Iterable[Run]) -> list[Comparison]:
-    """Every row that a finished run has the network and data of, with the best such run."""
+    """Return every row that a finished run has the network and data of, with the best such run."""
     best: dict[str, Comparison] = {}
     by_data: dict[str, list[Run]] = {}
     for run in runs:
@@ -56,7 +56,7 @@ def image_size(run: Run) -> tuple[int, int] | None:
 
 
 def setting_differences(row: PaperRow, run: Run) -> list[str]:
-    """What a run does otherwise than the paper, as far as the paper says (section 4.3)."""
+    """Return what a run does otherwise than the paper, as far as the paper says (section 4.3)."""
     found = []
     size = image_size(run)
     if size is not None and size != row.image_size:

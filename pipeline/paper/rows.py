@@ -13,7 +13,7 @@ METRICS = ("top1", "miou")
 
 
 def figure(row: PaperRow) -> tuple[str, float]:
-    """``top1`` or ``miou`` and its value, in percent, in the first table that has one."""
+    """Return ``top1`` or ``miou`` and its value, in percent, in the first table that has one."""
     for reported in row.reported:
         for name in METRICS:
             if reported.get(name) is not None:
@@ -22,19 +22,19 @@ def figure(row: PaperRow) -> tuple[str, float]:
 
 
 def tables(row: PaperRow) -> str:
-    """The tables the row is in."""
+    """Return the tables the row is in."""
     return ", ".join(map(str, sorted({reported["table"] for reported in row.reported})))
 
 
 def model_params(row: PaperRow) -> dict[str, Any]:
-    """The row as the ``model:`` part of params.yaml, without dropout, of which the paper says nothing."""
+    """Return the row as the ``model:`` part of params.yaml, without dropout, of which the paper says nothing."""
     config = row.config.to_dict()
     keys = find_family(config["family"]).model_fields
     return {key: config[key] for key in keys if key in config and key != "dropout"}
 
 
 def find_row(name: str) -> PaperRow:
-    """The row called ``name``.
+    """Return the row called ``name``.
 
     Raises:
         UserError: there is none.
@@ -48,7 +48,7 @@ def find_row(name: str) -> PaperRow:
 
 
 def describe_row(row: PaperRow) -> str:
-    """The row in words and figures, several lines."""
+    """Return the row in words and figures, several lines."""
     height, width = row.image_size
     model = ", ".join(f"{key} {value}" for key, value in model_params(row).items() if value is not None)
     printed = f", printed as {row.printed_parameters}" if row.printed_parameters else ""

@@ -156,7 +156,7 @@ def class_bars(
 
 @styled
 def histogram(counts: Mapping[str, Sequence[int]], class_names: Sequence[str], what: str) -> Figure:
-    """``counts`` per class for each split side by side; of many classes a curve, the largest class first."""
+    """Return ``counts`` per class for each split side by side; of many classes a curve, the largest class first."""
     count = len(class_names)
     figure, ((axes,),) = new_figure(float(np.clip(0.5 * count + 2, 6, 11)), 3.6)
     axes.grid(axis="x", visible=False)
@@ -186,7 +186,7 @@ def histogram(counts: Mapping[str, Sequence[int]], class_names: Sequence[str], w
 
 @styled
 def reliability(confidence: Sequence[float], accuracy: Sequence[float], samples: Sequence[int]) -> Figure:
-    """How often predictions of like confidence are right; on the diagonal, confidence can be believed."""
+    """Return how often predictions of like confidence are right; on the diagonal, confidence can be believed."""
     figure, ((axes,),) = new_figure(4.8, 4.6)
     axes.plot([0, 1], [0, 1], "--", color=GREY, label="perfectly calibrated")
     sizes = 15 + 300 * np.sqrt(np.asarray(samples) / max(sum(samples), 1))
@@ -223,5 +223,5 @@ def tradeoff(groups: Mapping[str, Sequence[tuple[float, float, str]]], what: str
 
 
 def _smallest(counts: Mapping[str, Sequence[int]]) -> int:
-    """The smallest count that is not zero."""
+    """Return the smallest count that is not zero."""
     return min((value for values in counts.values() for value in values if value > 0), default=1)

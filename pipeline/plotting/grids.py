@@ -149,7 +149,7 @@ def masks(samples: Sequence[tuple[Image, Image]], class_names: Sequence[str], pa
 
 
 def _image_grid(images: Sequence[Image], title: str, caption: float) -> tuple[Figure, npt.NDArray[Any]]:
-    """A figure with one axes per image, ``caption`` inches above each left for text."""
+    """Return a figure with one axes per image, ``caption`` inches above each left for text."""
     height, width = images[0].shape[:2]
     columns = max(1, min(len(images), 8 if width <= height else 5))
     rows = max(1, -(-len(images) // columns))

@@ -30,7 +30,7 @@ def colour_mask(mask: Image, palette: Palette) -> Image:
 
 
 def overlay(image: Image, mask: Image, palette: Palette, opacity: float = 0.55) -> Image:
-    """``image`` uint8 (H, W, C) with the colours of ``mask`` over it: uint8 (H, W, 3)."""
+    """Return ``image`` uint8 (H, W, C) with the colours of ``mask`` over it: uint8 (H, W, 3)."""
     colours = colour_mask(mask, palette)
     mixed = (1 - opacity) * np.broadcast_to(image, colours.shape) + opacity * colours
     return np.where((mask == IGNORE)[..., None], image, mixed.round()).astype(np.uint8)
@@ -53,7 +53,7 @@ def encode_png(pixels: Image) -> bytes:
 
 
 def pillow_png(image: PillowImage) -> bytes:
-    """A Pillow image as a PNG file."""
+    """Return a Pillow image as a PNG file."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()

@@ -100,7 +100,7 @@ class Result(_Record):
     raw_widths: list[int]
 
     def of(self, unit: Unit) -> Result:
-        """The same, with the place that ``unit`` has."""
+        """Return the same, with the place that ``unit`` has."""
         name = shard_name(unit.split, unit.index)
         parts = [
             part.model_copy(update={"shard": part.shard.model_copy(update={"name": name})})
@@ -155,7 +155,7 @@ def convert(unit: Unit) -> Result:
 def _read(
     sample: Sample, labels: Labels | None, resizer: Resizer, sizes: tuple[tuple[int, int], ...], tally: _Tally
 ) -> tuple[Pixels, Pixels | None]:
-    """The decoded image and, for segmentation, its mask in train ids at the same size."""
+    """Return the decoded image and, for segmentation, its mask in train ids at the same size."""
     image = sample.image.read()
     if isinstance(image, bytes):
         pixels, size = resizer.decode(image, sizes)
@@ -260,7 +260,7 @@ def _range_of(values: list[int]) -> list[int]:
 
 
 def _finished(unit: Unit) -> Result | None:
-    """The result of an earlier run whose shards still hash to what was written, or None."""
+    """Return the result of an earlier run whose shards still hash to what was written, or None."""
     record = unit.records.read(unit.record)
     if record is None:
         return None

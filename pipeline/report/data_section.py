@@ -70,7 +70,7 @@ def data_text(manifest: Manifest) -> str:
 
 
 def _range(size: RawSize | None) -> str:
-    """``100 to 500``, or the one size that all have."""
+    """Return ``100 to 500``, or the one size that all have."""
     if size is None:
         return "–"
     return str(size.min) if size.min == size.max else f"{size.min} to {size.max}"

@@ -38,7 +38,7 @@ blockquote { margin: .8rem 0; padding: .1rem 1rem; border-left: 4px solid #d55e0
 
 
 def to_html(markdown: str, title: str, folder: Path) -> str:
-    """``markdown`` as a whole HTML page; pictures, named relative to ``folder``, are put into it."""
+    """Return ``markdown`` as a whole HTML page; pictures, named relative to ``folder``, are put into it."""
     from markdown_it import MarkdownIt
 
     body = str(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))

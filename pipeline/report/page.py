@@ -50,7 +50,7 @@ def make_report(params: Params, checkpoint: Path, reports: Path) -> Path:
 
 
 def curve_panels(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Curve]]:
-    """The columns of ``curves.csv`` as panels: train and val of one figure share one, times and sizes too."""
+    """Return the columns of ``curves.csv`` as panels: train and val of one figure share one, times and sizes too."""
     panels: dict[str, dict[str, Curve]] = {}
     for column in rows[0] if rows else ():
         if column in ("epoch", "step"):
@@ -84,7 +84,7 @@ def _title(experiment: Experiment) -> str:
 
 
 def write_markdown(experiment: Experiment, reports: Path) -> str:
-    """The page as Markdown; pictures relative to ``reports``."""
+    """Return the page as Markdown; pictures relative to ``reports``."""
     sections = [
         f"# {escape(_title(experiment))}\n",
         _headline(experiment),
@@ -166,7 +166,7 @@ def _batch_size(experiment: Experiment) -> str:
 
 
 def _phase(phase: Phase) -> str:
-    """What was set, and the learning rate in any case."""
+    """Return what was set, and the learning rate in any case."""
     values = phase.model_dump(exclude_defaults=True, exclude={"optimizer", "lr", "schedule"})
     return f"{phase.optimizer}, lr {phase.lr:g}, {phase.schedule}; {_pairs(values)}"
 

@@ -115,7 +115,7 @@ def _our_cost(run: Run) -> list[str]:
 
 
 def _card_gb(gpu: str) -> float:
-    """``V100 16 GB`` has 16; a card that is not named has what is asked of it."""
+    """Return ``V100 16 GB`` has 16; a card that is not named has what is asked of it."""
     words = gpu.split()
     return float(words[-2]) if words[-1] == "GB" else float("inf")
 

@@ -33,7 +33,7 @@ def tradeoff_points(
 
 
 def all_runs(runs: Sequence[Run] | None, data: str, metric: str, this: str | None) -> str:
-    """The runs on ``data``, the newest first, as Markdown; ``this`` is the id of the one to mark."""
+    """Return the runs on ``data``, the newest first, as Markdown; ``this`` is the id of the one to mark."""
     if runs is None:
         return "The tracking store did not answer.\n"
     shown = [run for run in runs if run.data == data]

@@ -48,7 +48,7 @@ class ClassificationMetrics(ConfusionMetrics):
         confidences.scatter_add_(0, bins, (confidence * CONFIDENCE_UNIT).round().long())
 
     def _in_top5(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Whether fewer than five classes are ahead of the target: bool (B,).
+        """Return whether fewer than five classes are ahead of the target: bool (B,).
 
         A class is behind when its logit is lower, or equal and later. All others are ahead: NaN never wins.
         """
@@ -71,7 +71,7 @@ class ClassificationMetrics(ConfusionMetrics):
         return {name: figures[name] for name in self.names}
 
     def calibration(self) -> list[CalibrationBin]:
-        """The reliability diagram's bins, from confidence 0 to 1."""
+        """Return the reliability diagram's bins, from confidence 0 to 1."""
         rows = self._counts[self._cells + 3 :].view(3, CALIBRATION_BINS).T.tolist()
         return [CalibrationBin(samples, hits, total / CONFIDENCE_UNIT) for samples, hits, total in rows]
 

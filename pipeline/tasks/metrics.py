@@ -167,7 +167,7 @@ def ratio(part: float, whole: float) -> float:
 
 
 def mean_of_defined(values: Iterable[float]) -> float:
-    """The mean of those that are not NaN."""
+    """Return the mean of those that are not NaN."""
     defined = [value for value in values if not math.isnan(value)]
     return ratio(sum(defined), len(defined))
 

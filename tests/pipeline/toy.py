@@ -1,4 +1,4 @@
-"""Tiny shards, written by stock webdataset: our reader is held against another's writer."""
+"""Tiny shards, written by stock webdataset: our reader is checked against another's writer."""
 
 from __future__ import annotations
 

@@ -26,6 +26,6 @@ class Samples:
         return len(self.images)
 
     def take(self, indices: Tensor) -> Batch:
-        """The samples at ``indices`` (int64 (B,)), copied."""
+        """Return the samples at ``indices`` (int64 (B,)), copied."""
         # Some four times as fast as indexing with a tensor, which works pixel by pixel.
         return Batch(self.images.index_select(0, indices), self.targets.index_select(0, indices))

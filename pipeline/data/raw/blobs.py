@@ -34,11 +34,11 @@ class Blob:
     version: int | str = 0
 
     def part(self, offset: int, length: int, deflated: bool = False) -> Blob:
-        """``length`` bytes at ``offset`` of the same file."""
+        """Return ``length`` bytes at ``offset`` of the same file."""
         return replace(self, offset=offset, length=length, deflated=deflated)
 
     def read(self) -> bytes:
-        """The bytes, inflated.
+        """Return the bytes, inflated.
 
         Raises:
             OSError: the file cannot be read, is shorter than it was, or the bytes do not inflate.

@@ -41,7 +41,7 @@ class Row:
     version: str = ""
 
     def read(self) -> NDArray[np.uint8]:
-        """The image, uint8 (H, W) or (H, W, 3)."""
+        """Return the image, uint8 (H, W) or (H, W, 3)."""
         return np.asarray(_mapped(self.file)[self.index])
 
 
@@ -115,7 +115,7 @@ class Reader:
 
 
 def class_samples(folder: Tree, where: str, classes: dict[str, int]) -> list[Sample]:
-    """The images of a folder per class, named ``<where>/<class>/<file>``.
+    """Return the images of a folder per class, named ``<where>/<class>/<file>``.
 
     Raises:
         UserError: a class that ``classes`` lacks, or no image in a class folder.
@@ -161,12 +161,12 @@ def class_index(names: Iterable[str]) -> dict[str, int]:
 
 
 def normal_name(name: str) -> str:
-    """``name`` in Unicode's composed form: file systems differ in how they spell an accented letter."""
+    """Return ``name`` in Unicode's composed form: file systems differ in how they spell an accented letter."""
     return unicodedata.normalize("NFC", name)
 
 
 def shuffled(samples: list[Sample], salt: str) -> list[Sample]:
-    """``samples`` in an order that depends on nothing but their names and ``salt``.
+    """Return ``samples`` in an order that depends on nothing but their names and ``salt``.
 
     Sorted by a hash: the same on every machine and library version, and one more sample leaves the order of
     the others as it was.

@@ -10,7 +10,7 @@ from pipeline.data.raw.listing import Listing, Sample, shuffled
 
 
 def with_val_split(listing: Listing, fraction: float, data: str) -> Listing:
-    """``listing`` with a ``val`` split, and each split in the order of its samples' keys: well mixed.
+    """Return ``listing`` with a ``val`` split, and each split in the order of its samples' keys: well mixed.
 
     Where the raw files have none, ``fraction`` of each class of train is cut off by a fixed choice; at 0 the
     split called ``test`` is named ``val``.

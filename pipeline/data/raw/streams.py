@@ -13,7 +13,7 @@ from pipeline.data.raw.blobs import Blob
 
 
 def open_blob(blob: Blob) -> BinaryIO:
-    """The file that ``blob`` lies in, positioned at its first byte. Close it."""
+    """Return the file that ``blob`` lies in, positioned at its first byte. Close it."""
     filesystem, path = open_location(blob.file)
     stream = filesystem.open(path, "rb")
     stream.seek(blob.offset)
@@ -21,7 +21,7 @@ def open_blob(blob: Blob) -> BinaryIO:
 
 
 def open_stream(blob: Blob) -> io.BufferedReader:
-    """The bytes of ``blob``, inflated, as a stream that need not fit into memory. Close it."""
+    """Return the bytes of ``blob``, inflated, as a stream that need not fit into memory. Close it."""
     return io.BufferedReader(_Stream(blob), 1 << 20)
 
 

@@ -50,7 +50,7 @@ READERS: dict[str, Reader] = {
 
 
 def find_reader(name: str) -> Reader:
-    """The reader called ``name``.
+    """Return the reader called ``name``.
 
     Raises:
         UserError: there is none.

@@ -29,7 +29,7 @@ LAYOUTS: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
 
 
 def read(source: Source) -> Listing:
-    """The official train and test images; CIFAR-100 with its 100 fine classes.
+    """Return the official train and test images; CIFAR-100 with its 100 fine classes.
 
     Raises:
         UserError: the files of neither dataset are there, or they are damaged.
@@ -48,7 +48,7 @@ def read(source: Source) -> Listing:
 
 
 def _contents(source: Source) -> dict[str, bytes]:
-    """The batch files by base name, from the archive or from an unpacked folder."""
+    """Return the batch files by base name, from the archive or from an unpacked folder."""
     wanted = {
         name for meta, (_, _, batches) in LAYOUTS.items() for name in (meta, *sum(batches.values(), ()))
     }

@@ -80,7 +80,7 @@ def read(source: Source) -> Listing:
 
 
 def _trees(files: Tree) -> tuple[Tree, Tree]:
-    """The trees of images and of masks, below their split folders."""
+    """Return the trees of images and of masks, below their split folders."""
     images, masks = (zip_members(files[name], name) if name in files else files for name in ZIPS)
     return below(images, "leftImg8bit"), below(masks, "gtFine")
 

@@ -49,7 +49,7 @@ EMNIST_CLASSES = {
 
 
 def read_mnist(source: Source) -> Listing:
-    """The official train and test images, 28x28 grey; option ``fashion: true`` for Fashion-MNIST's names."""
+    """Return the official train and test images, 28x28 grey; option ``fashion: true`` for Fashion-MNIST's names."""
     names = FASHION_CLASSES if source.options.get("fashion") else MNIST_CLASSES
     splits = {}
     for split, prefix in MNIST_FILES.items():

@@ -28,7 +28,7 @@ CATEGORIES = "categories_places365.txt"
 
 
 def read(source: Source) -> Listing:
-    """The 365 categories (``/a/airfield``) in their official order."""
+    """Return the 365 categories (``/a/airfield``) in their official order."""
     lists = tar_members(need(source.files, [LISTS], source.root, READER.files), LISTS)
     pairs = _pairs(need(lists, [CATEGORIES], LISTS, "download it again"))
     names = [name for name, _ in sorted(pairs, key=lambda pair: pair[1])]

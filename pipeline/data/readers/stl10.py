@@ -21,7 +21,7 @@ FILES = ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin")
 
 
 def read(source: Source) -> Listing:
-    """The 5,000 train and 8,000 test images; the unlabelled ones are left alone."""
+    """Return the 5,000 train and 8,000 test images; the unlabelled ones are left alone."""
     archives = [name for name in source.files if name.endswith(".tar.gz")]
     content: dict[str, bytes] = {}
 

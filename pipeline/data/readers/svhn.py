@@ -20,7 +20,7 @@ CLASSES = [str(digit) for digit in range(10)]
 
 
 def read(source: Source) -> Listing:
-    """``train_32x32.mat`` and ``test_32x32.mat``; option ``extra: true`` adds ``extra_32x32.mat``."""
+    """Return ``train_32x32.mat`` and ``test_32x32.mat``; option ``extra: true`` adds ``extra_32x32.mat``."""
     splits = {}
     for split in ("train", "test", *(("extra",) if source.options.get("extra") else ())):
         name = f"{split}_32x32.mat"

@@ -16,7 +16,7 @@ Pixels = NDArray[np.uint8]
 
 
 def encode_image(image: Pixels, encoding: str, quality: int) -> bytes:
-    """``image`` uint8 (H, W, C) in the bytes that a shard holds."""
+    """Return ``image`` uint8 (H, W, C) in the bytes that a shard holds."""
     if encoding == "raw":
         return encode_npy(image)
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
@@ -31,7 +31,7 @@ def encode_image(image: Pixels, encoding: str, quality: int) -> bytes:
 
 
 def decode_image(data: bytes, encoding: str, channels: int, lossless: Pixels) -> Pixels:
-    """What a reader will see of ``data``, uint8 (H, W, C): ``lossless`` itself for the exact encodings."""
+    """Return what a reader will see of ``data``, uint8 (H, W, C): ``lossless`` itself for the exact encodings."""
     if encoding in ("raw", "png"):
         return lossless
     with Image.open(io.BytesIO(data)) as image:

@@ -41,7 +41,7 @@ class ShardWriter:
                 self._write(bytes(2 * TAR_BLOCK))
 
     def shard(self, name: str | None = None) -> Shard:
-        """What was written, to be called ``name`` (the file's own when None)."""
+        """Return what was written, to be called ``name`` (the file's own when None)."""
         return Shard(
             name=name or self._path.name,
             samples=self.samples,

@@ -34,7 +34,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def raw_samples(params: Params, manifest: Manifest, split: str) -> tuple[list[Sample], Labels]:
-    """The raw files behind the shards of ``split``, in the shards' order, and what their ids mean.
+    """Return the raw files behind the shards of ``split``, in the shards' order, and what their ids mean.
 
     Raises:
         UserError: they are not there, or are not those the shards were made of.
@@ -125,7 +125,7 @@ class FullResolution:
         self.metrics.reduce(sum_over_ranks)
 
     def compute(self) -> dict[str, float]:
-        """``miou_original`` and ``pixel_accuracy_original``, between 0 and 1."""
+        """Return ``miou_original`` and ``pixel_accuracy_original``, between 0 and 1."""
         figures = self.metrics.compute()
         return {f"{name}_original": figures[name] for name in ("miou", "pixel_accuracy")}
 
@@ -134,7 +134,7 @@ class FullResolution:
         return [f"left out of the mIoU at the labels' own size: {reason}" for reason in self.left_out]
 
     def _target(self, sample: Sample) -> Pixels | str:
-        """The label file in train ids, uint8 (H, W), or why it cannot be used."""
+        """Return the label file in train ids, uint8 (H, W), or why it cannot be used."""
         assert isinstance(sample.target, Blob)
         try:
             mask = to_train_ids(decode_mask(sample.target.read()), self.labels)

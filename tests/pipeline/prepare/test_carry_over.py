@@ -37,7 +37,7 @@ def converted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def again(workshop: Workshop, converted: list[str], **dataset: Any) -> tuple[set[str], set[str]]:
     """Prepare over what is there: the samples that were read and the shards that are other files now.
 
-    The result is held against that of a fresh start.
+    The result is checked against that of a fresh start.
     """
     settings = {"samples_per_shard": SHARDS, "sizes": [[8, 8], [4, 4]], **dataset}
     before = {path: path.stat().st_ino for path in Path("data/shards").rglob("*.tar")}

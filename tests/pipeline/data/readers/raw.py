@@ -1,4 +1,4 @@
-"""Raw formats in a few lines each, and what a reader's listing is held against."""
+"""Raw formats in a few lines each, and what a reader's listing is checked against."""
 
 from __future__ import annotations
 

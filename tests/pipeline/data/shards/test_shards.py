@@ -1,4 +1,4 @@
-"""The shards on disk, held against tarfile, numpy and stock webdataset."""
+"""The shards on disk, checked against tarfile, numpy and stock webdataset."""
 
 from __future__ import annotations
 
