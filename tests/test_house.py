@@ -35,6 +35,7 @@ LAYERS = (
 STAGES = LAYERS[-3]
 ALONE = {"mlflow": "pipeline.tracking"}
 """Packages that one room alone imports. The file that MLflow runs as a model is the exception."""
+ATOMIC = "pipeline.core.atomic"
 MODELS_CODE = "pipeline/inference/serving.py"
 MOST_MODULES, MOST_LINES, LONGEST_FUNCTION = 16, 300, 50
 
@@ -110,6 +111,27 @@ def test_one_room_alone_touches(package: str, owner: str) -> None:
         and not str(path).endswith(MODELS_CODE)
     }
     assert {str(room(name)) for name in users} == {owner}
+
+
+def renames(path: Path) -> Iterator[str]:
+    """Calls that rename a file or flush it to the disk. `Path.replace` takes one argument, `str.replace` two."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            called = ast.unparse(node.func)
+            arguments = len(node.args) + len(node.keywords)
+            if (
+                called in ("os.replace", "os.rename", "os.renames", "os.fsync", "shutil.move")
+                or node.func.attr == "rename"
+                or (node.func.attr == "replace" and arguments == 1)
+            ):
+                yield f"{path.relative_to(ROOT)}:{node.lineno} {called}"
+
+
+def test_one_module_alone_renames() -> None:
+    """All that is written under a temporary name, flushed and renamed is written by `pipeline.core.atomic`."""
+    found = {name: list(renames(path)) for name, path in GRAPH.items() if name.startswith("pipeline.")}
+    assert found.pop(ATOMIC), "what this test looks for is found where it belongs"
+    assert [call for calls in found.values() for call in calls] == []
 
 
 def test_nothing_outside_the_models_names_a_network() -> None:

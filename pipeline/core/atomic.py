@@ -1,4 +1,4 @@
-"""Whole or not at all: write beside the target, flush, rename."""
+"""Whole or not at all: write beside the target, flush, rename. No other module of the pipeline does so by hand."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.core.errors import FULL_DISK, UserError
+
+PARTIAL = ".partial"
+"""Ends the name of a file that is being written."""
 
 
 @contextmanager
@@ -23,6 +26,33 @@ def explain_disk_errors(work: Path) -> Iterator[None]:
                 f"no space left on the disk of {work}; what is finished is kept: free some and run again"
             ) from None
         raise UserError(f"{error}; what is finished is kept: mend that and run again") from None
+
+
+@contextmanager
+def atomic_file(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """Yield a path to write to; the file is flushed to the disk and renamed to ``path`` when the block ends well.
+
+    Otherwise it is removed, and ``path`` stays as it was. Each process has its own temporary name, which ends in
+    `PARTIAL`; a process that is killed leaves it behind.
+
+    Args:
+        folder: where the temporary file lies, on the file system of ``path``; by default beside ``path``, in a folder
+            that is created if need be.
+    """
+    partial = (folder or path.parent) / f"{path.name}.{os.getpid()}{PARTIAL}"
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield partial
+        _flush(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write ``content`` (text as UTF-8) to ``path`` with `atomic_file`."""
+    with atomic_file(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def move_into_place(whole: Path, target: Path) -> None:
@@ -42,32 +72,50 @@ def _rename(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-        shutil.copytree(source, partial)
-        partial.rename(target)
+        with new_folder(target) as partial:
+            shutil.copytree(source, partial, dirs_exist_ok=True)
         shutil.rmtree(source)
 
 
 @contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; it is renamed to ``folder`` when the block ends well, and removed otherwise.
+
+    Each process has its own temporary name. The files are not flushed to the disk.
+
+    Raises:
+        OSError: ``folder`` is there by then and holds something; it stays as it is.
+    """
+    partial = folder.with_name(f".{folder.name}{PARTIAL}-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)  # of a killed process that had the same number
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder to write into, which is then flushed to the disk and called ``folder``."""
+    """Yield an empty folder to write into, which is then flushed to the disk and replaces ``folder``."""
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         yield part
         for path in (*part.iterdir(), part):
-            flush(path)
+            _flush(path)
     except BaseException:
         shutil.rmtree(part)
         raise
     if folder.exists():
         shutil.rmtree(folder)
     part.rename(folder)
-    flush(folder.parent)
+    _flush(folder.parent)
 
 
-def flush(path: Path) -> None:
+def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,6 +12,7 @@ from typing import IO, Any, cast
 
 import fsspec
 
+from pipeline.core.atomic import atomic_file
 from pipeline.core.errors import UserError, one_line
 
 PROTOCOLS = (
@@ -20,10 +20,6 @@ PROTOCOLS = (
     *("hdfs", "webhdfs", "oci", "oss", "http", "https"),
 )
 """fsspec's names of the stores that a location may lie in; others read archives, start programs or run code."""
-
-
-PARTIAL = ".partial"
-"""Ends the name of a file that is being written."""
 
 
 @dataclass(frozen=True)
@@ -51,25 +47,16 @@ class Storage:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """A local path to write ``name`` to; it is flushed to disk and put in place when the block ends well."""
-        remote = is_remote(self.location)
-        with (
-            tempfile.TemporaryDirectory()
-            if remote
-            else _nothing(str(Path(self.place(name)).parent)) as folder
-        ):
-            partial = Path(folder) / f"{Path(name).name}.{os.getpid()}{PARTIAL}"
-            try:
-                partial.parent.mkdir(parents=True, exist_ok=True)
+        """Yield a local path to write ``name`` to; the file is put in place, whole, when the block ends well."""
+        if not is_remote(self.location):
+            with atomic_file(Path(self.place(name))) as partial:
                 yield partial
-                if remote:
-                    filesystem, path = self._resolve(name)
-                    filesystem.put_file(str(partial), path)
-                else:
-                    flush(partial)
-                    partial.replace(self.place(name))
-            finally:
-                partial.unlink(missing_ok=True)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / Path(name).name
+            yield whole
+            filesystem, path = self._resolve(name)
+            filesystem.put_file(str(whole), path)
 
     def opening(self, name: str) -> AbstractContextManager[IO[bytes]]:
         """The content of ``name`` as a stream."""
@@ -114,16 +101,6 @@ def _sha256(stream: IO[bytes]) -> str:
     while block := stream.read(1 << 22):
         digest.update(block)
     return digest.hexdigest()
-
-
-@contextmanager
-def _nothing(folder: str) -> Iterator[str]:
-    yield folder
-
-
-def flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def is_remote(location: str) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline.core.atomic import new_folder
 from pipeline.core.errors import UserError, did_you_mean
 from pipeline.core.hashing import configuration_hash
 from pipeline.core.locks import exclusive_lock
@@ -39,7 +38,8 @@ def acquire(data: str, params: DatasetParams, root: str) -> Tree:
         # Several queued experiments, or several datasets in one root, may find it missing at once.
         with exclusive_lock(work_folder("acquire", f"{configuration_hash(root)}.lock"), wait=True):
             if not Path(root).is_dir():
-                _write_whole(Path(root), write)
+                with new_folder(Path(root)) as folder:
+                    write(folder)
     try:
         files = list_files(root)
     except OSError as error:
@@ -63,15 +63,3 @@ def _writer(data: str, source: str) -> Callable[[Path], None]:
             f"allowed: {', '.join(names)}"
         )
     return lambda root: download(known[source], root)
-
-
-def _write_whole(root: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a folder beside ``root``, then rename it: a root that exists is whole."""
-    root.parent.mkdir(parents=True, exist_ok=True)
-    partial = root.with_name(f".{root.name}.partial-{os.getpid()}")
-    try:
-        partial.mkdir()
-        write(partial)
-        partial.rename(root)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from pipeline.core.atomic import atomic_file
 from pipeline.core.hashing import configuration_hash
 from pipeline.core.source_code import source_digest
-from pipeline.core.storage import PARTIAL, Storage, is_remote
+from pipeline.core.storage import is_remote
 from pipeline.data.raw.listing import Listing, Sample
 from pipeline.data.readers import find_reader
 from pipeline.data.shards.layout import size_name
@@ -71,8 +72,8 @@ def take_over(units: Sequence[Unit], kept: Path, finished: Path) -> None:
 
 def keep(results: list[Result], work: Path, kept: Path) -> None:
     """Remember ``results`` in the file ``kept`` for the next `take_over`."""
-    Storage(str(work)).write(kept.name, _RESULTS.dump_json(results))
-    (work / kept.name).replace(kept)
+    with atomic_file(kept, work) as partial:
+        partial.write_bytes(_RESULTS.dump_json(results))
 
 
 def _read(kept: Path) -> list[Result]:
@@ -92,7 +93,6 @@ def _link(source: Path, target: Path) -> bool:
     try:
         os.link(source.resolve(), target)
     except OSError:  # another file system, or one without links
-        partial = target.with_name(f"{target.name}.{os.getpid()}{PARTIAL}")
-        shutil.copyfile(source, partial)
-        partial.replace(target)
+        with atomic_file(target) as partial:
+            shutil.copyfile(source, partial)
     return True

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.core.atomic import explain_disk_errors, move_into_place
+from pipeline.core.atomic import PARTIAL, explain_disk_errors, move_into_place
 from pipeline.core.errors import UserError
 from pipeline.core.hashing import configuration_hash
 from pipeline.core.locks import exclusive_lock
 from pipeline.core.paths import work_folder
-from pipeline.core.storage import PARTIAL, Storage, is_remote
+from pipeline.core.storage import Storage, is_remote
 from pipeline.data.raw.blobs import list_files
 from pipeline.data.raw.fingerprint import fingerprint, fingerprint_file, read_fingerprint
 from pipeline.data.raw.listing import KEYS, Listing, Sample, Source

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline.core.atomic import write_atomically
 from pipeline.core.errors import one_line
 from pipeline.core.hashing import configuration_hash
 from pipeline.core.paths import repository_root
@@ -62,7 +63,6 @@ def keep_unsent(
         create=dict(create),
     )
     path = _folder() / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid4().hex[:8]}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, owner, lines)
     return path
 
@@ -126,6 +126,4 @@ def _folder() -> Path:
 
 
 def _write(path: Path, owner: Owner, lines: Sequence[bytes]) -> None:
-    part = path.with_suffix(".part")
-    part.write_bytes(owner.model_dump_json().encode() + b"\n" + b"".join(lines))
-    part.replace(path)
+    write_atomically(path, owner.model_dump_json().encode() + b"\n" + b"".join(lines))

@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from pipeline.core.atomic import write_atomically
 from pipeline.core.device import choose_precision, set_arithmetic
 from pipeline.core.errors import UserError
 from pipeline.data.loading.memory import split_bytes
@@ -36,10 +37,7 @@ def resolve_batch_size(params: Params, manifest: Manifest, kept: Path, processes
     batch_size = known or _find(params, manifest, processes)
     if processes.is_first:
         if not known:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            part = kept.with_suffix(".part")
-            part.write_text(str(batch_size))
-            part.replace(kept)
+            write_atomically(kept, str(batch_size))
         print(f"train.batch_size: auto is {batch_size}{', as before' if known else ''}")
     return params.model_copy(update={"train": params.train.model_copy(update={"batch_size": batch_size})})
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.checkpoints import result_cache
 from pipeline.checkpoints.trained import DESCRIPTION, Trained
-from pipeline.core.atomic import atomic_folder
+from pipeline.core.atomic import atomic_folder, write_atomically
 from pipeline.core.device import choose_device
 from pipeline.core.errors import UserError
 from pipeline.core.locks import exclusive_lock
@@ -146,8 +146,7 @@ def _train_repeat(
             tracker.log_artifact(trainer.best_folder, "checkpoint")
         tracker.finish(status)
     if processes.is_first:
-        outcome.with_suffix(".part").write_text(trained.model_dump_json())
-        outcome.with_suffix(".part").replace(outcome)
+        write_atomically(outcome, trained.model_dump_json())
     return trained
 
 

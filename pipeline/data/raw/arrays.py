@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.atomic import atomic_file
 from pipeline.core.errors import UserError
 from pipeline.data.raw.blobs import Blob, Tree
 from pipeline.data.raw.listing import Row, Sample, Source
@@ -36,12 +37,9 @@ def staged(source: Source, name: str, load: Callable[[], Arrays], classes: int) 
                 f"{name}: got {images.dtype} images {images.shape} and {len(labels)} labels, "
                 "expected uint8 images and one label each; download it again"
             )
-        source.scratch.mkdir(parents=True, exist_ok=True)
         for path, array in ((file, images), (labels_file, np.asarray(labels, np.int64))):
-            partial = path.with_suffix(".partial")
-            with partial.open("wb") as stream:
+            with atomic_file(path) as partial, partial.open("wb") as stream:
                 np.save(stream, array, allow_pickle=False)
-            partial.replace(path)
     found = np.load(labels_file, allow_pickle=False)
     if found.size and not (found.min() >= 0 and found.max() < classes):
         raise UserError(

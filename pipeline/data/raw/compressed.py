@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from pipeline.core.atomic import atomic_file
 from pipeline.core.errors import UserError, one_line
 from pipeline.data.raw.blobs import Blob
 from pipeline.data.raw.streams import open_stream
@@ -43,11 +44,9 @@ def decompressed(blob: Blob, name: str, target: Path) -> Blob:
         UserError: a damaged file, or one that inflates to over `MAX_RATIO` times its size.
     """
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial")
         kind = next(kind for suffix, kind in COMPRESSED.items() if name.lower().endswith(suffix))
         left = max(MAX_RATIO * blob.length, MIN_BOUND)
-        with partial.open("wb") as output, open_stream(blob) as packed:
+        with atomic_file(target) as partial, partial.open("wb") as output, open_stream(blob) as packed:
             for chunk in iter(_chunks(_OPENERS[kind](packed), name), b""):
                 left -= len(chunk)
                 if left < 0:
@@ -56,7 +55,6 @@ def decompressed(blob: Blob, name: str, target: Path) -> Blob:
                         "do not trust this file, or unpack it yourself"
                     )
                 output.write(chunk)
-        partial.replace(target)
     return Blob(str(target), 0, target.stat().st_size, version=blob.version)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline.core.atomic import write_atomically
 from pipeline.core.errors import UserError, printable
 from pipeline.data.raw.blobs import Tree
 
@@ -69,10 +70,7 @@ def write_fingerprint(result: Fingerprint, path: Path) -> None:
     text = result.model_dump_json(indent=2) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_atomically(path, text)
 
 
 def read_fingerprint(path: Path) -> Fingerprint:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.core.atomic import atomic_file, write_atomically
 from pipeline.core.errors import UserError, did_you_mean, one_line
 from pipeline.core.hashing import configuration_hash
 from pipeline.data.raw.blobs import Blob
@@ -139,11 +140,9 @@ def _spooled(table: Any, column: str, name: str, blob: Blob, source: Source) -> 
     key = configuration_hash(name, str(blob.version), column)
     data, index = source.scratch / f"{key}.bin", source.scratch / f"{key}.json"
     if not index.exists():
-        source.scratch.mkdir(parents=True, exist_ok=True)
-        lengths = _spool(table, column, data)
-        partial = index.with_suffix(".partial")
-        partial.write_text(json.dumps(lengths))
-        partial.replace(index)
+        with atomic_file(data) as partial:
+            lengths = _spool(table, column, partial)
+        write_atomically(index, json.dumps(lengths))
     found: list[Blob | None] = []
     offset = 0
     for length in json.loads(index.read_text()):

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.core.atomic import atomic_file
 from pipeline.core.errors import FULL_DISK, UserError
 from pipeline.core.storage import Storage
 from pipeline.data.shards.manifest import Shard
@@ -67,22 +68,22 @@ def cache_folder() -> Path:
 
 def _download(storage: Storage, shard: Shard, path: Path) -> bool:
     """Copy ``shard`` to ``path`` and return True, or False where the disk is full."""
-    partial, digest = path.with_suffix(".partial"), hashlib.sha256()
+    for leftover in path.parent.glob(f"{path.name}.*"):  # of a process that was killed: the lock is ours
+        leftover.unlink()
+    digest = hashlib.sha256()
     try:
-        with storage.opening(shard.name) as source, partial.open("wb") as file:
-            while block := source.read(1 << 20):
-                digest.update(block)
-                file.write(block)
-        _check(storage, shard, digest.hexdigest())
-        partial.rename(path)
+        with atomic_file(path) as partial:
+            with storage.opening(shard.name) as source, partial.open("wb") as file:
+                while block := source.read(1 << 20):
+                    digest.update(block)
+                    file.write(block)
+            _check(storage, shard, digest.hexdigest())
     except FileNotFoundError:
         _check(storage, shard, None)
     except OSError as error:
         if error.errno not in FULL_DISK:
             raise
         return False
-    finally:
-        partial.unlink(missing_ok=True)
     return True
 
 
