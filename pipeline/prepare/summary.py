@@ -27,25 +27,7 @@ def summarise(
     i: int,
 ) -> Manifest:
     """Return the manifest of size ``i`` of ``dataset``."""
-    splits = {}
-    for split in listing.splits:
-        mine = [result for result in results if result.split == split]
-        left_out = listing.left_out.get(split, []) + [item for result in mine for item in result.left_out]
-        samples = sum(result.parts[i].shard.samples for result in mine)
-        if samples == 0:
-            raise UserError(
-                f"{data}: {split}: every sample is corrupt, first {left_out[0].name}: {left_out[0].reason}"
-            )
-        splits[split] = Split(
-            samples=samples,
-            shards=[result.parts[i].shard for result in mine],
-            histogram=np.sum([result.parts[i].histogram for result in mine], axis=0).tolist(),
-            ignored_pixels=sum(result.parts[i].ignored_pixels for result in mine),
-            left_out=left_out,
-            raw_bytes=sum(result.raw_bytes for result in mine),
-            raw_height=_raw_size([result.raw_heights for result in mine if result.raw_bytes]),
-            raw_width=_raw_size([result.raw_widths for result in mine if result.raw_bytes]),
-        )
+    splits = {split: _summarise_split(data, split, listing, results, i) for split in listing.splits}
     train = [result.parts[i] for result in results if result.split == "train"]
     height, width = dataset.sizes[i]
     mean, std = _mean_and_std(
@@ -69,6 +51,31 @@ def summarise(
         source_fingerprint=source.digest,
         passed_over=listing.passed_over,
         findings=find(listing, results, i),
+    )
+
+
+def _summarise_split(data: str, split: str, listing: Listing, results: list[Result], i: int) -> Split:
+    """Return one split of size ``i``.
+
+    Raises:
+        UserError: all of its samples were left out.
+    """
+    mine = [result for result in results if result.split == split]
+    left_out = listing.left_out.get(split, []) + [item for result in mine for item in result.left_out]
+    samples = sum(result.parts[i].shard.samples for result in mine)
+    if samples == 0:
+        raise UserError(
+            f"{data}: {split}: every sample is corrupt, first {left_out[0].name}: {left_out[0].reason}"
+        )
+    return Split(
+        samples=samples,
+        shards=[result.parts[i].shard for result in mine],
+        histogram=np.sum([result.parts[i].histogram for result in mine], axis=0).tolist(),
+        ignored_pixels=sum(result.parts[i].ignored_pixels for result in mine),
+        left_out=left_out,
+        raw_bytes=sum(result.raw_bytes for result in mine),
+        raw_height=_raw_size([result.raw_heights for result in mine if result.raw_bytes]),
+        raw_width=_raw_size([result.raw_widths for result in mine if result.raw_bytes]),
     )
 
 

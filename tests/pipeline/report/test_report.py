@@ -16,6 +16,7 @@ from pipeline.params import Params
 from pipeline.report import page
 from pipeline.report.page import curve_panels, make_report
 from pipeline.tracking import ui_view
+from pipeline.tracking.names import metric_name
 
 CHECKPOINT, REPORTS = Path("checkpoints/best"), Path("reports")
 
@@ -48,7 +49,8 @@ def test_one_run_from_training_to_report(experiment: Callable[..., Params], tmp_
     ]
     assert [point.step for points in once for point in points] == [0, 0]  # the UI draws bars
     assert run.data.tags["cost.device"] == "cpu"
-    assert {"best_val/top1", "class_recall/pipe_and _b_", "epoch"} <= set(run.data.metrics)
+    named = metric_name("class_recall", "pipe|and <b>")
+    assert {"best_val/top1", named, "epoch"} <= set(run.data.metrics)
     assert f"runs/{trained.run_id}/artifacts/report.html" in run.data.tags["mlflow.note.content"]
     state = json.loads(json.loads(store.get_experiment_by_name("toy").tags[ui_view.TAG])["state"])
     shown = {column.split("`")[1] for column in state["selectedColumns"] if column.startswith("metrics")}
