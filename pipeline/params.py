@@ -22,6 +22,7 @@ from pydantic import (
 
 from pipeline.core.errors import UserError, did_you_mean
 from pipeline.core.paths import repository_root
+from pipeline.core.validation import explain
 from pipeline.core.yaml_file import read_yaml
 from pipeline.models import ModelParams
 
@@ -283,37 +284,10 @@ def parse_params(values: Any, name: str = "params.yaml") -> Params:
     try:
         params = Params.model_validate_json(json.dumps(values))
     except ValidationError as error:
-        raise UserError(f"{name}: {_explain(error)}") from None
+        raise UserError(f"{name}: {explain(error, Params)}") from None
     if params.data not in params.datasets:
         raise UserError(
             f"{name}: data: got {params.data!r}{did_you_mean(params.data, params.datasets)}, "
             f"allowed: {', '.join(params.datasets)}; or add it under datasets:"
         )
     return params
-
-
-def _explain(error: ValidationError) -> str:
-    """The first problem pydantic found, in one line."""
-    first = error.errors()[0]
-    if isinstance(inner := first.get("ctx", {}).get("error"), ValidationError):  # of a family's keys
-        return f"{first['loc'][0]}.{_explain(inner)}"
-    where = ".".join(str(part) for part in first["loc"] if part != "[key]")
-    if first["type"] == "extra_forbidden":
-        *section, key = (str(part) for part in first["loc"])
-        allowed = _fields_at(section)
-        return f"{where}: no such key{did_you_mean(key, allowed)}, allowed: {', '.join(allowed)}"
-    if first["type"] == "missing":
-        return f"{where}: missing; add it"
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{where}: got {first['input']!r}, {message}"
-
-
-def _fields_at(section: list[str]) -> list[str]:
-    """The keys allowed in the part of ``params.yaml`` at ``section``."""
-    model: Any = Params
-    for name in section:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            annotation = model.model_fields[name].annotation if name in model.model_fields else None
-            candidates = [annotation, *getattr(annotation, "__args__", ())]
-            model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
-    return sorted(model.model_fields)
