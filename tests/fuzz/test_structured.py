@@ -82,7 +82,7 @@ def params(draw: st.DrawFn) -> dict[str, Any]:
     size = list(draw(sizes))
     length: dict[str, float] = draw(st.sampled_from(({"epochs": 1.5}, {"steps": 10}, {"samples": 1000})))
     phase = {"optimizer": draw(st.sampled_from(("adamw", "sgd"))), "lr": draw(st.floats(1e-6, 1)), **length}
-    name = draw(names)
+    name = draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,20}", fullmatch=True))
     return {
         "data": name,
         "datasets": {
