@@ -25,7 +25,6 @@ STYLE: dict[str, Any] = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "font.size": 10,
-    "text.parse_math": False,  # names of classes are names, not formulas
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -80,5 +79,6 @@ def new_figure(
 
 
 def shorten(name: str, length: int = 18) -> str:
-    """``name`` in at most ``length`` characters."""
-    return name if len(name) <= length else name[: length - 1] + "…"
+    """Return ``name`` in at most ``length`` characters, as matplotlib shows it: a dollar sign starts no formula."""
+    short = name if len(name) <= length else name[: length - 1] + "…"
+    return short.replace("$", r"\$")

@@ -106,3 +106,12 @@ def test_the_end_of_a_cosine_does_not_press_the_learning_rate_into_a_line() -> N
     assert 1e-8 < bottom < 1e-6
     (axes,) = charts.curves({"Learning rate": {"learning_rate": rates[:2]}}).axes
     assert axes.get_ylim()[0] > 1e-4
+
+
+@pytest.mark.parametrize("name", [r"$\frac{$", "$x$", r"\$", "$", r"a\$b$"])
+def test_a_dollar_sign_in_a_name_starts_no_formula(name: str) -> None:
+    figure, ((axes,),) = style.new_figure(2, 2)
+    text = axes.set_title(style.shorten(name))
+    style.render(figure)
+    shown, is_formula = text._preprocess_math(text.get_text())
+    assert (shown, is_formula) == (name, False)
