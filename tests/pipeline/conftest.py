@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,3 +68,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def same_import_path() -> Iterator[None]:
+    """MLflow puts the code of a model that it loads first on the path, where a later process would find it."""
+    before = sys.path.copy()
+    yield
+    sys.path[:] = before
