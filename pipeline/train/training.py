@@ -13,6 +13,7 @@ from torch import nn
 from pipeline.checkpoints.pretrained import start_from
 from pipeline.core.device import choose_compile, choose_device, choose_precision, set_arithmetic
 from pipeline.core.errors import UserError
+from pipeline.data.loading.evaluation import evaluation_batch_size
 from pipeline.data.loading.loader import Loader
 from pipeline.data.loading.open_loader import open_loader
 from pipeline.data.shards.manifest import Manifest
@@ -99,7 +100,7 @@ def prepare_training(
     state = TrainingState.begin(network, average, accelerator.scaler, processes.device)
     loss = task_of(manifest).loss(settings)
     step = TrainStep(model, state, loss, accelerator, manifest, settings)
-    part = max(1, settings.resolved_batch_size // (processes.world_size * settings.accumulate))
+    part = evaluation_batch_size(settings.resolved_batch_size, processes.world_size, settings.accumulate)
     validation = Validation(accelerator, folder, manifest, loss, part)
     return Training(params, manifest, processes, amp, loader, state, step, validation, work)
 
