@@ -19,6 +19,7 @@ import platform
 import sys
 import tempfile
 import time
+import traceback
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
@@ -94,6 +95,7 @@ def _row(check: Check) -> Row:
         with redirect_stdout(sys.stderr):  # the table alone goes to the output
             return check.run()
     except Exception as error:  # out of memory, no compiler, a kernel that is missing
+        traceback.print_exc()
         lines = str(error).strip().splitlines() or [""]
         return Row(f"{type(error).__name__}: {lines[0][:200]}", passed=False)
     finally:
