@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -93,7 +94,7 @@ def _training_rate(
 ) -> tuple[Probe, float]:
     """Return the network and the images per second that it trains on."""
     set_arithmetic(setup.amp, deterministic=False)
-    with switches.switched(*([switch] if switch else [])):
+    with switches.switched(switch) if switch else nullcontext():
         probe = workload.probe(setup.device, setup.amp)
         if compiled:
             probe.forward = cast(torch.nn.Module, _compiled(probe.network))
@@ -121,7 +122,7 @@ def _inference_rate(setup: Setup, workload: Workload, compiled: bool) -> tuple[f
 def _compiled(network: Any) -> Any:
     """Return ``network`` compiled as the switches in force ask for; what was compiled before is forgotten."""
     torch._dynamo.reset()
-    options: Any = switches.compile_options(network.config)
+    options: Any = switches.compile_options(network.config, next(network.parameters()).device.type)
     return torch.compile(network, dynamic=False, options=options)
 
 

@@ -48,14 +48,18 @@ def build(setting: dict[str, Any]) -> nn.Module:
 
 
 def compiled(setting: dict[str, Any], model: Any) -> Any:
-    """The network under torch.compile, with the options of the switches that are on, if the setting asks for it."""
+    """Compile the network with the options of the switches that are on, if the setting asks for it."""
     if not setting["compiled"]:
         return model
-    if setting["library"] != "wavemix" or setting["switch"] is None:
-        return torch.compile(model, fullgraph=setting["library"] == "wavemix")
-    from wavemix import switches
+    if setting["library"] != "wavemix":
+        return torch.compile(model)
+    try:
+        from wavemix import switches
 
-    return torch.compile(model, fullgraph=True, options=dict(switches.compile_options(model.config)))
+        options: dict[str, Any] = dict(switches.compile_options(model.config, setting["device"]))
+    except (ImportError, TypeError):  # an older checkout has no options that depend on the device
+        options = {}
+    return torch.compile(model, fullgraph=True, options=options)
 
 
 def switched(setting: dict[str, Any]) -> AbstractContextManager[None]:

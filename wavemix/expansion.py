@@ -28,7 +28,11 @@ class TransposedConvolution(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(B, C, h, w) -> (B, O, s h, s w), s the stride."""
-        if switches.current().subpixel_expansion and self.kernel_size == (4, 4) and output_size is None:
+        if (
+            switches.current(x.device.type).subpixel_expansion
+            and self.kernel_size == (4, 4)
+            and output_size is None
+        ):
             return subpixel_deconvolution(x, self.weight, cast(Tensor, self.bias))
         return super().forward(x, output_size)
 

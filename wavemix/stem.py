@@ -49,7 +49,8 @@ class StridedStem(nn.Sequential):
         """(B, in_channels, H, W) -> (B, dim, ceil(H / s^2), ceil(W / s^2))."""
         plain, pitch = self._plain, self.step**2
         rows, columns = (-(-side // pitch) for side in images.shape[-2:])
-        if not self.merge or switches.current().plain_stem or min(rows, columns) < 4:
+        as_written = switches.current(images.device.type).plain_stem
+        if not self.merge or as_written or min(rows, columns) < 4:
             return plain(images)
         weight, bias = self.compose()
         x = F.conv2d(images, weight, bias, stride=pitch, padding=self.step + 1)

@@ -1,12 +1,12 @@
 """Ways to compute the network that only a measurement on the device can choose between.
 
-None changes the result beyond rounding. Each is off until a measurement turns it on: set its default here, or
-flip it for a while with `switched`. `benchmarks/network.py --switches` measures them in turns.
+None changes the result beyond rounding. Each is off until a measurement on a kind of device turns it on: set that in
+`MEASURED`, or choose for a while with `switched`. `benchmarks/network.py --switches` measures them in turns.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 from wavemix.choices import check_choice
 from wavemix.config import ModelConfig
@@ -33,46 +33,53 @@ class Switches:
 
 NAMES = tuple(field.name for field in fields(Switches))
 
-_current = Switches()
+MEASURED = {"cuda": Switches(plain_stem=True, conv_1x1_as_mm=True, cuda_graphs=True)}
+"""The switches that paid, by type of device: measured on an H100 (RESULTS.md). Elsewhere all are off."""
+
+_chosen: Switches | None = None
 
 
-def current() -> Switches:
-    """Return the switches in force."""
-    return _current
+def current(device_type: str) -> Switches:
+    """Return the switches in force on a type of device, such as "cuda"."""
+    return _chosen or MEASURED.get(device_type, Switches())
 
 
 @contextmanager
 def switched(*names: str) -> Iterator[None]:
-    """Turn the named switches on for the duration of a `with` block.
+    """Turn the named switches on, and all others off, for the duration of a `with` block, on every device.
 
     A network compiled inside the block must also run inside it.
 
     Raises:
         ValueError: there is no switch of that name.
     """
-    global _current
+    global _chosen
     for name in names:
         check_choice("switch", name, NAMES)
-    before = _current
-    _current = replace(before, **dict.fromkeys(names, True))
+    before = _chosen
+    _chosen = Switches(**dict.fromkeys(names, True))
     try:
         yield
     finally:
-        _current = before
+        _chosen = before
 
 
-def compile_options(config: ModelConfig) -> dict[str, bool]:
+def compile_options(config: ModelConfig, device_type: str, *, graphs: bool = True) -> dict[str, bool]:
     """Return the `options` of `torch.compile` that the switches in force ask for.
 
     Args:
         config: of the network to compile.
+        device_type: of the device that it runs on.
+        graphs: whether a CUDA graph may replay it. Not where gradients are added up over several passes, as they lie
+            in the graph's own memory, nor where processes exchange tensors in between.
 
     Returns:
         Options of the Inductor backend; empty if no switch concerns the compiler.
     """
+    on = current(device_type)
     options = {
-        "conv_1x1_as_mm": _current.conv_1x1_as_mm,
-        "max_autotune": _current.max_autotune,
-        "triton.cudagraphs": _current.cuda_graphs and config.dim <= CUDA_GRAPHS_LARGEST_DIM,
+        "conv_1x1_as_mm": on.conv_1x1_as_mm,
+        "max_autotune": on.max_autotune,
+        "triton.cudagraphs": graphs and on.cuda_graphs and config.dim <= CUDA_GRAPHS_LARGEST_DIM,
     }
     return {name: True for name, on in options.items() if on}

@@ -17,6 +17,11 @@ from pipeline.core.device import choose_compile, choose_device, choose_precision
 from pipeline.core.errors import UserError, one_line, printable
 from pipeline.core.paths import project_folder
 from pipeline.core.redact import without_credentials
+from pipeline.data.loading.augmentation import build_augment
+from pipeline.data.loading.memory import split_bytes
+from pipeline.data.loading.open_loader import choose_cache
+from pipeline.data.shards.layout import shards_folder
+from pipeline.data.shards.manifest import FILE_NAME, read_manifest
 from pipeline.params import Params, load_params
 from pipeline.tracking.names import tracking_uri
 
@@ -98,10 +103,20 @@ def _choices() -> Iterator[Finding]:
         "machine.compile",
         f"{params.machine.compile}: {'on' if compiled else 'off'} (auto compiles on a GPU)",
     )
-    yield (
-        "machine.cache",
-        f"{params.machine.cache} (auto: device, host or stream, by the size of the training split)",
-    )
+    yield "machine.cache", f"{params.machine.cache}: {_cache(params, device)}"
+
+
+def _cache(params: Params, device: torch.device) -> str:
+    """Return where the training split of ``params`` is put, and why."""
+    if params.machine.cache != "auto":
+        return params.machine.cache
+    folder = shards_folder(params.data, params.size)
+    if not (folder / FILE_NAME).exists():
+        return f"device, host or stream, by the size of the training split; {params.data} is not prepared"
+    manifest = read_manifest(folder)
+    augment = build_augment(params.train.augment, manifest, params.train.seed)
+    place = choose_cache(manifest, device, augment is not None and augment.on_host)
+    return f"{place} ({params.data}'s training split has {split_bytes(manifest, 'train') / 1e9:.3g} GB)"
 
 
 def _programs() -> Iterator[Finding]:

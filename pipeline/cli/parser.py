@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run_stage(lambda: options.run(options))
 
 
+def _version() -> str:
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:  # run from a folder of sources
+        return "of a checkout that is not installed"
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands and their options."""
     parser = argparse.ArgumentParser(
         prog="wavemix",
         description="Use the networks that `dvc repro` trains, and the rows of the WaveMix-Lite paper.",
     )
-    parser.add_argument("--version", action="version", version=f"wavemix {version(DISTRIBUTION)}")
+    parser.add_argument("--version", action="version", version=f"wavemix {_version()}")
     group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_predict(group)
     _add_explain(group)

@@ -113,6 +113,14 @@ class Family(Frozen, ABC):
         """Return a copy of ``network`` for inference, in evaluation mode, that gives the same logits."""
         return copy.deepcopy(network).eval().requires_grad_(False)
 
+    def compile_options(self, network: nn.Module, device_type: str, *, graphs: bool) -> dict[str, bool]:  # noqa: ARG002
+        """Return the `options` of `torch.compile` that a measurement chose for ``network`` on a type of device.
+
+        Args:
+            graphs: whether CUDA graphs may replay it: gradients come from one pass in one process.
+        """
+        return {}
+
     @abstractmethod
     def inspected(self, network: nn.Module) -> dict[str, nn.Module]:
         """Return the modules of ``network``, in order, whose outputs `feature_maps` can show."""

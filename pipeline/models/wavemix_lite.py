@@ -105,6 +105,13 @@ class WaveMixKeys(Family):
         assert isinstance(network, WaveMixLite)
         return network.fuse()
 
+    def compile_options(self, network: nn.Module, device_type: str, *, graphs: bool) -> dict[str, bool]:
+        """Return the options of the switches in force (see `wavemix.switches`)."""
+        from wavemix import WaveMixLite, switches
+
+        assert isinstance(network, WaveMixLite)
+        return switches.compile_options(network.config, device_type, graphs=graphs)
+
     def inspected(self, network: nn.Module) -> dict[str, nn.Module]:
         """Return the blocks (the paper's Figure 3)."""
         return numbered_blocks(network.get_submodule("blocks"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
@@ -42,7 +42,8 @@ class Probe:
 
     def compile(self) -> None:
         """Have `step` call the network compiled from here on."""
-        self.forward = cast(nn.Module, torch.compile(self.network, dynamic=False))
+        options: Any = self.model.compile_options(self.network, self.device.type, graphs=True)
+        self.forward = cast(nn.Module, torch.compile(self.network, dynamic=False, options=options))
 
     def images(self, batch: int) -> Tensor:
         """Return noise as the network takes it: float32 (batch, C, H, W)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -131,4 +131,6 @@ def _compiled(network: nn.Module, params: Params, processes: Processes) -> nn.Mo
         return network
     gradients = sum(parameter.nbytes for parameter in network.parameters())
     torch._dynamo.config.optimize_ddp = gradients > SMALL_GRADIENTS
-    return cast(nn.Module, torch.compile(network, dynamic=False))
+    alone = processes.world_size == 1 and params.train.accumulate == 1
+    options: Any = params.model.compile_options(network, processes.device.type, graphs=alone)
+    return cast(nn.Module, torch.compile(network, dynamic=False, options=options))

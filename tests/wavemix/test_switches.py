@@ -12,15 +12,23 @@ CONFIG: dict[str, Any] = {"task": "classification", "num_classes": 5}
 
 def fail_with_two_on() -> None:
     with switches.switched("plain_stem", "max_autotune"):
-        assert switches.current() == switches.Switches(plain_stem=True, max_autotune=True)
+        for device in ("cpu", "cuda"):
+            assert switches.current(device) == switches.Switches(plain_stem=True, max_autotune=True)
         raise RuntimeError("in the block")
 
 
-def test_all_are_off_and_off_again_after_the_block() -> None:
-    assert not any(vars(switches.current()).values())
+def test_the_measured_ones_are_in_force_again_after_the_block() -> None:
+    before = {device: switches.current(device) for device in ("cpu", "cuda")}
+    assert not any(vars(before["cpu"]).values())
+    assert before["cuda"] == switches.MEASURED["cuda"]
     with pytest.raises(RuntimeError, match="in the block"):
         fail_with_two_on()
-    assert not any(vars(switches.current()).values())
+    assert {device: switches.current(device) for device in ("cpu", "cuda")} == before
+
+
+def test_a_block_without_names_has_all_off() -> None:
+    with switches.switched():
+        assert not any(vars(switches.current("cuda")).values())
 
 
 def test_misspelt_names_are_refused() -> None:
@@ -59,10 +67,11 @@ def test_each_reaches_its_layer(name: str) -> None:
 
 def test_options_of_the_compiler() -> None:
     small, large = (ModelConfig(dim=dim, depth=7, **CONFIG) for dim in (32, 128))
-    assert switches.compile_options(small) == {}
+    assert switches.compile_options(small, "cpu") == {}
     with switches.switched("conv_1x1_as_mm", "max_autotune", "cuda_graphs"):
-        assert switches.compile_options(large) == {"conv_1x1_as_mm": True, "max_autotune": True}
-        assert switches.compile_options(small)["triton.cudagraphs"]
+        assert switches.compile_options(large, "cuda") == {"conv_1x1_as_mm": True, "max_autotune": True}
+        assert switches.compile_options(small, "cuda")["triton.cudagraphs"]
+        assert "triton.cudagraphs" not in switches.compile_options(small, "cuda", graphs=False)
 
 
 @pytest.mark.slow
@@ -73,7 +82,7 @@ def test_compiled_logits_and_gradients_are_the_same(names: list[str]) -> None:
     model = create_model("16/1", dropout=0.0, **CONFIG)
     images = torch.randn(2, 3, 16, 16)
     with switches.switched(*names):
-        options = switches.compile_options(model.config)
+        options = switches.compile_options(model.config, "cpu")
         assert options
         compiled: Any = torch.compile(model, fullgraph=True, options=dict(options))
         results = []

@@ -52,7 +52,7 @@ def open_loader(
     ahead_threads = threads if on_host else 0
     cache: str = params.machine.cache
     if cache == "auto":
-        cache = _place(split_bytes(manifest, "train"), device, on_host)
+        cache = choose_cache(manifest, device, on_host)
         cache = agreed_place(cache) if world_size > 1 else cache
     if cache == "stream":
         return StreamLoader(plan, folder, manifest, workers=threads, augment=augment, threads=ahead_threads)
@@ -78,8 +78,13 @@ def _check_batch_size(batch_size: int, samples: int, world_size: int) -> None:
         )
 
 
-def _place(length: int, device: torch.device, on_host: bool) -> str:
-    """Return where a split of ``length`` bytes fits: device, host or stream."""
+def choose_cache(manifest: Manifest, device: torch.device, on_host: bool) -> str:
+    """Return where the training split fits: device, host or stream.
+
+    Args:
+        on_host: whether it is augmented on the host, so that it has to lie there.
+    """
+    length = split_bytes(manifest, "train")
     if device.type == "cuda" and not on_host:
         memory = torch.cuda.get_device_properties(device).total_memory
         if length < memory * DEVICE_SHARE:

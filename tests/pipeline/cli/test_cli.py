@@ -53,6 +53,8 @@ def test_doctor_tells_what_auto_chooses_and_names_each_problem_in_a_line(
         "machine.cache",
     ):
         assert f"\n{heading} " in shown.out
+    cache = next(line for line in shown.out.splitlines() if line.startswith("machine.cache"))
+    assert "auto: host (" in cache
     problems = shown.err.splitlines()
     assert [line.partition(":")[0] for line in problems] == ["disk", "repository", "mlflow"]
     assert "git init" in problems[1]

@@ -43,6 +43,7 @@ def test_deterministic_takes_repeatable_kernels_alone(restored: None) -> None:  
     assert not torch.backends.cudnn.benchmark
     set_arithmetic("no", deterministic=False)
     assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.benchmark
 
 
 def test_sums_are_as_precise_as_the_device_allows() -> None:

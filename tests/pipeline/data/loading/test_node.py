@@ -117,12 +117,14 @@ def test_a_device_is_filled_by_way_of_one_shard(
     assert rooms == [20]
 
 
-def test_auto_counts_the_processes_of_this_node_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_counts_the_processes_of_this_node_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Memory:
         available = 2 * 4 * 1000
 
+    manifest = write_shards(tmp_path / "shards", "classification", "raw")
+    monkeypatch.setattr("pipeline.data.loading.open_loader.split_bytes", lambda *_: 999)
     monkeypatch.setattr("psutil.virtual_memory", lambda: Memory)
     monkeypatch.setenv("WORLD_SIZE", "64")
     for local_processes, place in (("4", "host"), ("5", "stream")):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", local_processes)
-        assert open_loader._place(999, torch.device("cpu"), on_host=False) == place
+        assert open_loader.choose_cache(manifest, torch.device("cpu"), on_host=False) == place
