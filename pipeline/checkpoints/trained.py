@@ -45,6 +45,8 @@ class Trained(BaseModel):
     """Samples in a training step, over all processes; the number that auto stood for. None in old files."""
     decision: dict[str, list[float]] = {}
     """What the task's decision needs besides the logits (`Task.decide`)."""
+    precise_bn: int = 0
+    """Training batches that batch norm's statistics were recomputed over; 0: they are the training's running ones."""
 
 
 def describe(
@@ -58,6 +60,7 @@ def describe(
     run_id: str | None,
     batch_size: int | None = None,
     decision: dict[str, list[float]] | None = None,
+    precise_bn: int = 0,
 ) -> Trained:
     """Return the description of a network trained on the shards of ``manifest``."""
     return Trained(
@@ -70,6 +73,7 @@ def describe(
         run_id=run_id,
         batch_size=batch_size,
         decision=decision or {},
+        precise_bn=precise_bn,
         **manifest.model_dump(
             include={
                 "task",

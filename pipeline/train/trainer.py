@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.checkpoints import states
 from pipeline.checkpoints.states import StateFolder
@@ -167,7 +167,10 @@ class Trainer:
         self._count_seconds()
         state.reduce(training.accelerator)
         self._refuse(state.problem())
-        validated = training.validation(state.evaluated)
+        evaluated = state.evaluated
+        if training.precise is not None:
+            evaluated = training.precise.of(evaluated, progress.epoch)
+        validated = training.validation(evaluated)
         memory, gigabytes = peak_memory(training.device)
         row = {
             "train/loss": state.mean_loss(),
@@ -178,7 +181,7 @@ class Trainer:
         }
         better = progress.judge(row[training.metric], row["val/loss"])
         if better and self.processes.is_first:
-            self._keep_best(validated.decision)
+            self._keep_best(evaluated, validated.decision)
         progress.curves.append({"epoch": progress.epoch + 1, "step": progress.step, **row})
         self.tracker.log_metrics({**row, "epoch": progress.epoch + 1}, progress.step)
         self.events.after_validation(state, row, better)
@@ -190,7 +193,7 @@ class Trainer:
         """Add the time since the last call to the epoch's, which continues over interruptions."""
         self.progress.seconds += self.timer.restart()
 
-    def _keep_best(self, decision: dict[str, list[float]]) -> None:
+    def _keep_best(self, evaluated: nn.Module, decision: dict[str, list[float]]) -> None:
         progress, training = self.progress, self.training
         assert progress.best is not None
         trained = describe(
@@ -203,9 +206,10 @@ class Trainer:
             run_id=self.tracker.run_id,
             batch_size=training.batch_size,
             decision=decision,
+            precise_bn=training.precise.batches if training.precise is not None else 0,
         )
         spec = network_spec(training.params, training.manifest)
-        save_trained(self.state.evaluated, training.params.model, spec, trained, self.best_folder)
+        save_trained(evaluated, training.params.model, spec, trained, self.best_folder)
 
     def _save(self) -> None:
         """Save the state, unless it has gone bad since the last one was saved."""

@@ -17,6 +17,7 @@ from pipeline.data.loading.evaluation import evaluation_batch_size
 from pipeline.data.loading.loader import Loader
 from pipeline.data.loading.open_loader import open_loader
 from pipeline.data.shards.manifest import Manifest
+from pipeline.models.batch_norm import batch_norms
 from pipeline.models.inputs import place
 from pipeline.params import Params
 from pipeline.tasks import task_of
@@ -25,7 +26,7 @@ from pipeline.train.average import WeightAverage
 from pipeline.train.processes import Processes
 from pipeline.train.state import TrainingState
 from pipeline.train.step import TrainStep
-from pipeline.train.validation import Validation
+from pipeline.train.validation import PRECISE_SHARE, PreciseStatistics, Validation
 from wavemix.sync_norm import synchronise_batch_norm
 
 SMALL_GRADIENTS = 25 << 20
@@ -46,6 +47,8 @@ class Training:
     state: TrainingState
     step: TrainStep
     validation: Validation
+    precise: PreciseStatistics | None
+    """None where the running statistics serve, as in the paper."""
     work: Path
     """The folder of its states and its best network."""
 
@@ -102,7 +105,28 @@ def prepare_training(
     step = TrainStep(model, state, loss, accelerator, manifest, settings)
     part = evaluation_batch_size(settings.resolved_batch_size, processes.world_size, settings.accumulate)
     validation = Validation(accelerator, folder, manifest, loss, part)
-    return Training(params, manifest, processes, amp, loader, state, step, validation, work)
+    precise = _precise(params, network, accelerator, loader, manifest)
+    return Training(params, manifest, processes, amp, loader, state, step, validation, precise, work)
+
+
+def _precise(
+    params: Params, network: nn.Module, accelerator: Accelerator, loader: Loader, manifest: Manifest
+) -> PreciseStatistics | None:
+    """Return what recomputes batch norm's statistics for ``train.precise_bn``; says so where it takes fewer batches."""
+    wanted = params.train.precise_bn
+    if wanted == 0:
+        return None
+    if not batch_norms(network):
+        raise UserError(
+            f"train.precise_bn: got {wanted}, but {params.model.label} has no batch norm; allowed for it: 0"
+        )
+    precise = PreciseStatistics(accelerator, loader, manifest, wanted, params.train.accumulate)
+    if precise.batches < wanted and accelerator.is_main_process:
+        print(
+            f"train.precise_bn: {precise.batches} batches instead of {wanted}: {PRECISE_SHARE:.0%} of an epoch's "
+            f"{loader.steps_per_epoch}, so that it costs less than 5 % of the time"
+        )
+    return precise
 
 
 def _start_from_pretrained(

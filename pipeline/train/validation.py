@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.data.loading.evaluation import evaluation_batches
+from pipeline.data.loading.loader import Loader
+from pipeline.data.loading.prefetch import prefetch
 from pipeline.data.shards.manifest import Manifest
+from pipeline.models.batch_norm import recompute_statistics
+from pipeline.models.inputs import normalise
 from pipeline.tasks.base import Loss
 from pipeline.tasks.score import measure
 
@@ -23,6 +30,46 @@ class Validated(NamedTuple):
     """``val/loss`` and the task's metrics as ``val/<name>``, the same in every process."""
     decision: dict[str, list[float]]
     """What the task's decision needs besides the logits."""
+
+
+PRECISE_SHARE = 0.1
+"""Of an epoch's batches that `PreciseStatistics` takes at most: forward alone and not compiled, a batch takes less than
+half of a training step's time, so that all of them take less than 5 % of an epoch."""
+
+
+@dataclass(frozen=True)
+class PreciseStatistics:
+    """Batch norm's statistics for evaluation, recomputed over training batches (``train.precise_bn``)."""
+
+    accelerator: Accelerator
+    loader: Loader
+    manifest: Manifest
+    wanted: int
+    """Batches asked for."""
+    accumulate: int
+    """Parts of a batch that are normalised one by one, as in training."""
+
+    @property
+    def batches(self) -> int:
+        """Batches taken: those asked for, at most `PRECISE_SHARE` of an epoch's, at least one."""
+        return max(1, min(self.wanted, int(self.loader.steps_per_epoch * PRECISE_SHARE)))
+
+    def of(self, network: nn.Module, epoch: int) -> nn.Module:
+        """Return a copy of ``network``, in evaluation mode, with the statistics of the first batches of ``epoch``.
+
+        They are what the training saw, augmented likewise: a function of (seed, epoch) alone.
+        """
+        evaluated = copy.deepcopy(network)
+        with self.accelerator.autocast():
+            sum_over_ranks = partial(self.accelerator.reduce, reduction="sum")
+            recompute_statistics(evaluated, self._images(epoch), sum_over_ranks)
+        return evaluated
+
+    def _images(self, epoch: int) -> Iterator[Tensor]:
+        batches = islice(self.loader.epoch(epoch), self.batches)
+        for batch in prefetch(batches, self.accelerator.device):
+            for part in batch.image.tensor_split(self.accumulate):
+                yield normalise(part, self.manifest.mean, self.manifest.std)
 
 
 @dataclass(frozen=True)
