@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.shards.encoding import Pixels, encode_image, members
-from pipeline.data.shards.layout import shard_name
+from pipeline.data.shards.layout import Encoding, shard_name
 from pipeline.data.shards.manifest import FILE_NAME, Manifest, Split
 from pipeline.data.shards.targets import TARGETS
 from pipeline.data.shards.writer import ShardWriter
@@ -26,7 +26,7 @@ def draw(count: int, size: tuple[int, int], seed: int) -> Pixels:
 
 
 def write_shards(
-    folder: Path, size: tuple[int, int], samples: dict[str, int], encoding: str, per_shard: int = 2048
+    folder: Path, size: tuple[int, int], samples: dict[str, int], encoding: Encoding, per_shard: int = 2048
 ) -> Manifest:
     """Write shards of a ten-class dataset of that many ``samples`` per split; all shards have the same images."""
     folder.mkdir(parents=True)

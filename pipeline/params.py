@@ -24,6 +24,7 @@ from pipeline.core.errors import UserError, did_you_mean
 from pipeline.core.paths import repository_root
 from pipeline.core.validation import explain
 from pipeline.core.yaml_file import read_yaml
+from pipeline.data.shards.layout import Encoding, Filter, Geometry
 from pipeline.models import ModelParams
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -57,11 +58,11 @@ class DatasetParams(Section):
     """Sizes (height, width) in pixels to write, all in one pass over the raw files."""
     channels: Literal[1, 3] = 3
     """1 stores grey images (H, W, 1), 3 stores RGB."""
-    filter: Literal["box", "area", "lanczos", "bilinear", "fast"] = "box"
+    filter: Filter = "box"
     """Resize filter for images; masks are always nearest."""
-    geometry: Literal["squash", "center_crop"] = "squash"
+    geometry: Geometry = "squash"
     """Squash to the size, or crop the centre to its aspect ratio first."""
-    encoding: Literal["raw", "png", "jpeg", "webp"] = "raw"
+    encoding: Encoding = "raw"
     """How images lie in the shards; raw and png are lossless, masks always are."""
     quality: Annotated[int, Field(ge=1, le=100)] = 95
     """Quality of jpeg and webp."""

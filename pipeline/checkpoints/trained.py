@@ -11,6 +11,7 @@ from torch import nn
 
 from pipeline.core.atomic import atomic_folder
 from pipeline.core.errors import UserError, one_line
+from pipeline.data.shards.layout import Filter, Geometry
 from pipeline.data.shards.manifest import Manifest
 from pipeline.data.shards.targets import TARGETS
 from pipeline.models import Family, NetworkSpec
@@ -30,8 +31,8 @@ class Trained(BaseModel):
     palette: list[tuple[int, int, int]] | None
     size: tuple[int, int]
     channels: int
-    filter: str
-    geometry: str
+    filter: Filter
+    geometry: Geometry
     mean: list[float]
     std: list[float]
     parameters: int
@@ -45,7 +46,7 @@ class Trained(BaseModel):
     """Samples in a training step, over all processes; the number that auto stood for. None in old files."""
     decision: dict[str, list[float]] = {}
     """What the task's decision needs besides the logits (`Task.decide`)."""
-    precise_bn: int = 0
+    precise_bn: Annotated[int, Field(ge=0)] = 0
     """Training batches that batch norm's statistics were recomputed over; 0: they are the training's running ones."""
 
 

@@ -64,12 +64,15 @@ def run_local(function: Callable[[U], R], units: Sequence[U], workers: int | Non
 def run_ray(function: Callable[[U], R], units: Sequence[U], workers: int | None) -> Iterator[R]:
     """Run ``function`` on each unit on the Ray cluster that RAY_ADDRESS names, ``workers`` at a time at most.
 
-    Raw files and shards must lie where every node finds them: a shared folder or an object store. A unit
-    whose worker or node is lost runs again elsewhere, up to `RETRIES` times.
+    Raw files and shards must lie where every node finds them: a shared folder or an object store; and every node has
+    this project installed, in the environment that Ray was started in. A unit whose worker or node is lost runs again
+    elsewhere, up to `RETRIES` times.
 
     Raises:
         UserError: Ray is not installed, or a unit was lost too often.
     """
+    # Under `uv run` Ray would copy the project to every worker and have each install it for itself, at the same time.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         import ray
     except ImportError:

@@ -11,6 +11,7 @@ import numpy as np
 import webdataset
 from PIL import Image
 
+from pipeline.data.shards.layout import Encoding
 from pipeline.data.shards.manifest import FILE_NAME, Manifest, Shard, Split
 from pipeline.params import Params, parse_params
 
@@ -48,7 +49,10 @@ def encode(array: np.ndarray[Any, Any], form: str) -> bytes:
 
 
 def write_shards(
-    folder: Path, task: str = "classification", encoding: str = "raw", counts: dict[str, int] | None = None
+    folder: Path,
+    task: str = "classification",
+    encoding: Encoding = "raw",
+    counts: dict[str, int] | None = None,
 ) -> Manifest:
     folder.mkdir(parents=True)
     splits = {}

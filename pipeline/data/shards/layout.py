@@ -16,6 +16,14 @@ same number of bytes, starting at 0: a reader may memory-map it and index it by 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+
+Filter = Literal["box", "area", "lanczos", "bilinear", "fast"]
+"""How images were resized."""
+Geometry = Literal["squash", "center_crop"]
+"""How images of another shape were brought to the size."""
+Encoding = Literal["raw", "png", "jpeg", "webp"]
+"""How images lie in the shards."""
 
 
 def shards_folder(data: str, size: tuple[int, int]) -> Path:

@@ -21,7 +21,7 @@ from pydantic import (
 from pipeline.core.errors import UserError, did_you_mean, printable
 from pipeline.core.storage import check_location
 from pipeline.data.shards.findings import Findings, Printable, Record
-from pipeline.data.shards.layout import TAR_BLOCK
+from pipeline.data.shards.layout import TAR_BLOCK, Encoding, Filter, Geometry
 from pipeline.data.shards.targets import IGNORE, TARGETS, TargetKind
 
 FILE_NAME = "manifest.json"
@@ -134,9 +134,9 @@ class Manifest(Record):
     palette: list[tuple[Byte, Byte, Byte]] | None = None
     size: tuple[PositiveInt, PositiveInt]
     channels: Literal[1, 3]
-    filter: str
-    geometry: str
-    encoding: str
+    filter: Filter
+    geometry: Geometry
+    encoding: Encoding
     mean: list[Annotated[float, Field(ge=0, le=1)]]
     std: list[Annotated[float, Field(gt=0, le=1)]]
     splits: dict[str, Split]

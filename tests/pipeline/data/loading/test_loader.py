@@ -17,13 +17,14 @@ from pipeline.data.loading.evaluation import evaluation_batch_size, evaluation_b
 from pipeline.data.loading.memory import MemoryLoader, load_samples
 from pipeline.data.loading.order import SampleOrder, rank_slice
 from pipeline.data.loading.prefetch import prefetch
+from pipeline.data.shards.layout import Encoding
 from pipeline.data.shards.manifest import FILE_NAME, read_manifest
 from tests.pipeline.toy import draw, write_shards
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
 @pytest.mark.parametrize("encoding", ["raw", "png"])
-def test_reads_what_stock_webdataset_wrote(tmp_path: Path, task: str, encoding: str) -> None:
+def test_reads_what_stock_webdataset_wrote(tmp_path: Path, task: str, encoding: Encoding) -> None:
     manifest = write_shards(tmp_path / "shards", task, encoding)
     samples = load_samples(tmp_path / "shards", manifest, "train")
     images, targets = draw(task, 50, 0)

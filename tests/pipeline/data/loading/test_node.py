@@ -15,6 +15,7 @@ from torch import distributed
 from pipeline.core.errors import UserError
 from pipeline.data.loading import node, open_loader
 from pipeline.data.loading.memory import load_on_device, load_samples
+from pipeline.data.shards.layout import Encoding
 from pipeline.data.shards.manifest import Manifest
 from pipeline.data.shards.reader import ShardReader, empty_samples
 from tests.pipeline.toy import write_shards
@@ -100,7 +101,7 @@ def test_a_damaged_shard_ends_every_process_with_the_same_line(tmp_path: Path) -
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
 @pytest.mark.parametrize("encoding", ["raw", "png"])
 def test_a_device_is_filled_by_way_of_one_shard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, encoding: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, encoding: Encoding
 ) -> None:
     manifest = write_shards(tmp_path / "shards", task, encoding)
     on_host = load_samples(tmp_path / "shards", manifest, "train")

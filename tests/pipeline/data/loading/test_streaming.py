@@ -25,6 +25,7 @@ from pipeline.data.loading.open_loader import open_loader
 from pipeline.data.loading.order import SampleOrder
 from pipeline.data.loading.streaming import StreamLoader
 from pipeline.data.shards import node_cache
+from pipeline.data.shards.layout import Encoding
 from pipeline.data.shards.manifest import FILE_NAME, Manifest, read_manifest
 from pipeline.params import Params
 from tests.pipeline.toy import toy_params, write_shards
@@ -65,7 +66,7 @@ def shards(tmp_path: Path) -> tuple[Path, Manifest]:
 
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
 @pytest.mark.parametrize("encoding", ["raw", "png"])
-def test_streaming_gives_the_batches_of_memory(tmp_path: Path, task: str, encoding: str) -> None:
+def test_streaming_gives_the_batches_of_memory(tmp_path: Path, task: str, encoding: Encoding) -> None:
     manifest = write_shards(tmp_path / "shards", task, encoding, {"train": SAMPLES, "val": 1})
     for epoch in range(2):
         stream, memory = loaders(tmp_path / "shards", manifest, workers=3)
