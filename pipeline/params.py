@@ -249,7 +249,7 @@ class Params(Section):
         return None if folder is None else repository_root() / Path(folder).expanduser()
 
     def named(self, data: str) -> DatasetParams:
-        """The dataset called ``data``.
+        """Return the dataset called ``data``.
 
         Raises:
             UserError: there is none.
@@ -262,7 +262,7 @@ class Params(Section):
         return self.datasets[data]
 
     def root(self, data: str) -> str:
-        """Path or fsspec URL of the raw files of dataset ``data``; relative paths start at the repository."""
+        """Return path or fsspec URL of the raw files of dataset ``data``; relative paths start at the repository."""
         root = self.machine.roots.get(data, f"data/raw/{data}")
         return root if "://" in root else str(repository_root() / Path(root).expanduser())
 

@@ -49,7 +49,7 @@ class Block(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim, H, W) -> the same shape."""
+        """Map (B, dim, H, W) to the same shape."""
         if len(self.feedforwards) > 1:
             mixed = self._pyramid(x)
         else:
@@ -75,7 +75,7 @@ class Block(nn.Module):
         return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
 
     def _mix(self, x: Tensor, feedforward: "FeedForward") -> Tensor:
-        """(B, dim, H, W) -> the same shape."""
+        """Map (B, dim, H, W) to the same shape."""
         size = x.shape[-2:]
         if self.mixer == "dwt":
             x = self.reduction(x)

@@ -27,7 +27,7 @@ class TransposedConvolution(nn.ConvTranspose2d):
     """The paper's expansion, run natively or, by the switch `subpixel_expansion`, as a convolution of stride 1."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """(B, C, h, w) -> (B, O, s h, s w), s the stride."""
+        """Map (B, C, h, w) to (B, O, s h, s w), s the stride."""
         if (
             switches.current(x.device.type).subpixel_expansion
             and self.kernel_size == (4, 4)
@@ -38,7 +38,7 @@ class TransposedConvolution(nn.ConvTranspose2d):
 
 
 def subpixel_deconvolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Transposed convolution, kernel 4, stride 2, padding 1, as one 2x2 convolution and an interleave.
+    """Compute the transposed convolution, kernel 4, stride 2, padding 1, as one 2x2 convolution and an interleave.
 
     Each of the four pixels that an input pixel becomes is a 2x2 convolution of the input: all four run at
     once, on maps padded by one pixel, and each is cut out of the result at its own offset.
@@ -72,7 +72,7 @@ class Interpolation(nn.Module):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C, scale h, scale w)."""
+        """Map (B, C, h, w) to (B, C, scale h, scale w)."""
         # Measured on a CPU: eager, PyTorch's own bilinear is 5 to 10 times faster than the stencil, its bicubic
         # 2 times slower; compiled, both are 3 to 9 times slower. An exported graph keeps the one operator.
         compiled = torch.compiler.is_compiling()
@@ -103,7 +103,7 @@ def interpolate(x: Tensor, mode: str, scale: int) -> Tensor:
 
 
 def _taps(mode: str, position: float) -> list[float]:
-    """Weights of the pixels at -reach ... reach for a point at `position`, in pixels."""
+    """Return the weights of the pixels at -reach ... reach for a point at `position`, in pixels."""
     reach = REACH[mode]
     distances = [abs(pixel - position) for pixel in range(-reach, reach + 1)]
     if mode == "bilinear":
@@ -139,7 +139,7 @@ class Synthesis(nn.Module):
         self.levels = scale.bit_length() - 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim or 4 dim, h, w) -> (B, dim, about scale h, about scale w)."""
+        """Map (B, dim or 4 dim, h, w) to (B, dim, about scale h, about scale w)."""
         kernels = cast(Tensor, self.kernels)
         bands = x.reshape(x.shape[0], self.dim, -1, *x.shape[2:])
         for _ in range(self.levels):

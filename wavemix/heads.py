@@ -17,7 +17,7 @@ class ClassificationHead(nn.Module):
         self.linear = nn.Linear(config.dim, config.num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim, h, w) -> (B, num_classes)."""
+        """Map (B, dim, h, w) to (B, num_classes)."""
         # Take the mean channels last, so that its gradient is channels last too: in another layout it sends
         # every batch norm of the network down a path that is 30 times slower on a CPU.
         return cast(Tensor, self.linear(x.permute(0, 2, 3, 1).mean((1, 2))))
@@ -39,7 +39,7 @@ class SegmentationHead(nn.Module):
         self.classify: nn.Module = nn.Conv2d(widths[-1], config.num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim, h, w) -> (B, num_classes, stem_factor h, stem_factor w)."""
+        """Map (B, dim, h, w) to (B, num_classes, stem_factor h, stem_factor w)."""
         return cast(Tensor, self.classify(self.expand(x)))
 
 

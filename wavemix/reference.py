@@ -36,7 +36,7 @@ class ReferenceBlock(nn.Module):
         self.start = (self.transform.taps - 2) // 2 * (config.scale - 1) if centred else 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim, H, W) -> the same shape."""
+        """Map (B, dim, H, W) to the same shape."""
         layers = cast(nn.ModuleDict, self.feedforwards[str(self.levels)])
         y = self.transform(self.reduction(x))
         y = layers["narrow"](layers["dropout"](layers["activation"](layers["widen"](y))))
@@ -79,7 +79,7 @@ class InverseTransform(nn.Module):
         self.filters = Filters(_pytorch_wavelets().DWTInverse(config.wavelet))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim or 4 dim, h, w) -> (B, dim, about 2^levels h, about 2^levels w)."""
+        """Map (B, dim or 4 dim, h, w) to (B, dim, about 2^levels h, about 2^levels w)."""
         filters = list(self.filters.buffers())
         with torch.autocast(x.device.type, enabled=False):
             bands = x.to(filters[0].dtype).reshape(x.shape[0], self.dim, -1, *x.shape[2:])

@@ -46,7 +46,7 @@ class StridedStem(nn.Sequential):
         return weight, bias
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, in_channels, H, W) -> (B, dim, ceil(H / s^2), ceil(W / s^2))."""
+        """Map (B, in_channels, H, W) to (B, dim, ceil(H / s^2), ceil(W / s^2))."""
         plain, pitch = self._plain, self.step**2
         rows, columns = (-(-side // pitch) for side in images.shape[-2:])
         as_written = switches.current(images.device.type).plain_stem

@@ -56,7 +56,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same shape and dtype; statistics are in float32 at least."""
+        """Map (B, C, H, W) to the same shape and dtype; statistics are in float32 at least."""
         batch_statistics = self.training or self.running_mean is None
         if not batch_statistics or not dist.is_initialized() or dist.get_world_size() == 1:
             return super().forward(x)
@@ -124,5 +124,5 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _per_channel(x: Tensor) -> Tensor:
-    """(C,) -> (C, 1, 1)."""
+    """Map (C,) to (C, 1, 1)."""
     return x[:, None, None]

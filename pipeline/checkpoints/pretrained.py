@@ -38,7 +38,7 @@ def start_from(folder: Path, network: nn.Module, head: tuple[str, ...], manifest
 
 
 def weights_digest(folder: Path) -> str:
-    """SHA-256 of the weights in ``folder``, by which a training knows what it started from.
+    """Return the SHA-256 of the weights in ``folder``, by which a training knows what it started from.
 
     Raises:
         UserError: there are none.

@@ -29,11 +29,11 @@ class Storage:
     location: str
 
     def place(self, name: str) -> str:
-        """Path or URL of ``name``."""
+        """Return the path or URL of ``name``."""
         return f"{self.location}/{name}"
 
     def read(self, name: str) -> bytes | None:
-        """The content of ``name``, or None where there is no such file."""
+        """Return the content of ``name``, or None where there is no such file."""
         filesystem, path = self._resolve(name)
         try:
             return bytes(filesystem.cat_file(path))
@@ -59,12 +59,12 @@ class Storage:
             filesystem.put_file(str(whole), path)
 
     def opening(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """The content of ``name`` as a stream."""
+        """Return the content of ``name`` as a stream."""
         filesystem, path = self._resolve(name)
         return cast(AbstractContextManager[IO[bytes]], filesystem.open(path, "rb"))
 
     def holds(self, name: str, length: int, sha256: str) -> bool:
-        """Whether ``name`` is there with this length and hash."""
+        """Return whether ``name`` is there with this length and hash."""
         filesystem, path = self._resolve(name)
         try:
             if filesystem.size(path) != length:
@@ -75,7 +75,7 @@ class Storage:
             return False
 
     def names(self, folder: str = "") -> list[str]:
-        """All files below ``folder``, relative to this storage."""
+        """Return all files below ``folder``, relative to this storage."""
         filesystem, path = self._resolve(folder)
         _, base = self._resolve("")
         base = base.rstrip("/")

@@ -24,7 +24,7 @@ def write(
     class_names: list[str],
     drawn: Mapping[str, Figure],
 ) -> None:
-    """The files that `evaluate` names."""
+    """Return the files that `evaluate` names."""
     for name, figure in drawn.items():
         style.save(figure, out / "evaluate" / f"{name}.png")
     values: dict[str, Any] = {

@@ -22,7 +22,7 @@ class Download:
 
 
 def downloads() -> dict[str, list[Download]]:
-    """Files of each dataset that can be had without an account, by the name that ``source:`` gives."""
+    """Return the files of each dataset that can be had without an account, by the name that ``source:`` gives."""
     from torchvision import datasets
 
     idx = {

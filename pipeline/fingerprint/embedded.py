@@ -38,7 +38,7 @@ Bytes = NDArray[np.uint8]
 
 
 def digit_splits() -> dict[str, tuple[Floats, NDArray[np.int64], NDArray[np.int64]]]:
-    """Images float (N, 8, 8) in 0..16, labels (N,), indices (N,): 70/10/20 % of each class."""
+    """Return images float (N, 8, 8) in 0..16, labels (N,), indices (N,): 70/10/20 % of each class."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -51,7 +51,7 @@ def digit_splits() -> dict[str, tuple[Floats, NDArray[np.int64], NDArray[np.int6
 
 
 def write_digits(root: Path) -> None:
-    """``<root>/<split>/<digit>/<index>.png``: 8x8 grey, 16 levels spread over 0..255."""
+    """Write ``<root>/<split>/<digit>/<index>.png``: 8x8 grey, 16 levels spread over 0..255."""
     for split, (images, classes, indices) in digit_splits().items():
         for image, label, index in zip(images, classes, indices, strict=True):
             folder = root / split / str(label)
@@ -60,7 +60,7 @@ def write_digits(root: Path) -> None:
 
 
 def write_digit_scenes(root: Path) -> None:
-    """``leftImg8bit/<split>/digits/*_leftImg8bit.png`` (RGB) and ``gtFine/.../*_gtFine_labelIds.png``."""
+    """Write ``leftImg8bit/<split>/digits/*_leftImg8bit.png`` (RGB) and ``gtFine/.../*_gtFine_labelIds.png``."""
     for part, (split, (images, classes, _)) in enumerate(digit_splits().items()):
         random = np.random.default_rng((SEED, part))
         image_folder, mask_folder = (
@@ -114,7 +114,7 @@ def _enlarge(values: Floats, size: tuple[int, int]) -> Floats:
 
 
 def _free_spot(mask: Bytes, side: int, random: np.random.Generator) -> tuple[int, int] | None:
-    """Top left corner of a square that is nearly all road, or None after 20 tries."""
+    """Return the top left corner of a square that is nearly all road, or None after 20 tries."""
     for _ in range(20):
         top, left = (int(random.integers(0, length - side + 1)) for length in mask.shape)
         if (mask[top : top + side, left : left + side] != ROAD).mean() < 0.02:

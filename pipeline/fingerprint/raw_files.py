@@ -25,7 +25,7 @@ EMBEDDED: dict[str, Callable[[Path], None]] = {
 
 
 def acquire(data: str, params: DatasetParams, root: str) -> Tree:
-    """The files below ``root``, after writing or downloading them there when it is missing or empty.
+    """Return the files below ``root``, after writing or downloading them there when it is missing or empty.
 
     Raises:
         UserError: nothing is there and ``source`` names no way to get it.
@@ -52,7 +52,7 @@ def acquire(data: str, params: DatasetParams, root: str) -> Tree:
 
 
 def _writer(data: str, source: str) -> Callable[[Path], None]:
-    """What fills a missing root."""
+    """Return what fills a missing root."""
     if source in EMBEDDED:
         return EMBEDDED[source]
     known = downloads()

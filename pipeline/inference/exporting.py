@@ -25,7 +25,7 @@ class Deployed(nn.Module):
         self.mean, self.std, self.classes = trained.mean, trained.std, len(trained.class_names)
 
     def forward(self, image: Tensor) -> Tensor:
-        """uint8 (B, H, W, C), RGB or grey, to float logits (B, classes) or (B, classes, H, W)."""
+        """Map uint8 (B, H, W, C), RGB or grey, to float logits (B, classes) or (B, classes, H, W)."""
         logits: Tensor = self.model(normalise(image, self.mean, self.std))
         return logits[:, : self.classes]
 

@@ -47,7 +47,7 @@ def compare(rows: Iterable[PaperRow], runs: Iterable[Run]) -> list[Comparison]:
 
 
 def image_size(run: Run) -> tuple[int, int] | None:
-    """Height and width of the images that ``run`` was trained on, where it says so."""
+    """Return height and width of the images that ``run`` was trained on, where it says so."""
     if "dataset.sizes" not in run.params:
         return None
     chosen = run.params.get("train.size", "None")

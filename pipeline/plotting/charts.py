@@ -34,7 +34,7 @@ Curve = Sequence[tuple[float, float]]
 def confusion_matrix(
     confusion: npt.NDArray[np.int64], totals: npt.NDArray[np.int64], class_names: Sequence[str]
 ) -> Figure:
-    """Share of each true class (row) that was taken for each class (column), in percent.
+    """Draw the share of each true class (row) that was taken for each class (column), in percent.
 
     Args:
         confusion: counts (classes, classes), row = truth.
@@ -78,7 +78,7 @@ def confusion_matrix(
 
 @styled
 def curves(panels: Mapping[str, Mapping[str, Curve]], x_label: str = "epoch") -> Figure:
-    """One panel per entry, each with named lines of (x, y) points; rates go on a logarithmic scale."""
+    """Draw one panel per entry, each with named lines of (x, y) points; rates go on a logarithmic scale."""
     shown = {title: lines for title, lines in panels.items() if any(lines.values())}
     columns = min(3, max(1, len(shown)))
     rows = max(1, -(-len(shown) // columns))
@@ -112,7 +112,7 @@ def curves(panels: Mapping[str, Mapping[str, Curve]], x_label: str = "epoch") ->
 def class_bars(
     values: Sequence[float], class_names: Sequence[str], counts: Sequence[int], title: str, mean: float
 ) -> Figure:
-    """One bar per class, the best first, with its mean as a line; of many classes the best and the worst.
+    """Draw one bar per class, the best first, with its mean as a line; of many classes the best and the worst.
 
     Args:
         values: one per class, 0 to 1; NaN = absent, left out.
@@ -200,7 +200,7 @@ def reliability(confidence: Sequence[float], accuracy: Sequence[float], samples:
 
 @styled
 def tradeoff(groups: Mapping[str, Sequence[tuple[float, float, str]]], what: str) -> Figure:
-    """Figure 1: accuracy in percent against parameters, points (parameters, value, name) in named groups."""
+    """Draw Figure 1: accuracy in percent against parameters, points (parameters, value, name) in named groups."""
     figure, ((axes,),) = new_figure(6.4, 4.2)
     for i, (group, points) in enumerate(groups.items()):
         x, y, names = zip(*points, strict=True)

@@ -71,7 +71,7 @@ def tagged(samples: Sequence[TaggedImage], title: str) -> Figure:
 
 @styled
 def guesses(samples: Sequence[Guess], class_names: Sequence[str], title: str) -> Figure:
-    """Images with the predicted class; a blue frame and a tick when right, orange and a cross when wrong."""
+    """Draw images with the predicted class; a blue frame and a tick when right, orange and a cross when wrong."""
     figure, axes = _image_grid([sample.image for sample in samples], title, 0.5)
     for cell, sample in zip(axes, samples, strict=False):
         right = sample.target in (None, sample.predicted)
@@ -88,7 +88,7 @@ def guesses(samples: Sequence[Guess], class_names: Sequence[str], title: str) ->
 
 @styled
 def labelled(images: Sequence[Image], labels: Sequence[str], title: str) -> Figure:
-    """Images, each with a label above."""
+    """Draw images, each with a label above."""
     figure, axes = _image_grid(images, title, 0.4)
     for cell, label in zip(axes, labels, strict=False):
         cell.set_title(shorten(label, 16), fontsize=8, fontweight="normal", loc="center")
@@ -97,7 +97,7 @@ def labelled(images: Sequence[Image], labels: Sequence[str], title: str) -> Figu
 
 @styled
 def scenes(samples: Sequence[Scene], class_names: Sequence[str], palette: Palette, title: str) -> Figure:
-    """One row per image: the image, the truth, the prediction, the prediction over the image (Figure 5)."""
+    """Draw one row per image: the image, the truth, the prediction, the prediction over the image (Figure 5)."""
     columns = ["image", "truth", "prediction", "overlay"]
     if all(sample.target is None for sample in samples):
         columns.remove("truth")
@@ -132,7 +132,7 @@ def scenes(samples: Sequence[Scene], class_names: Sequence[str], palette: Palett
 
 @styled
 def masks(samples: Sequence[tuple[Image, Image]], class_names: Sequence[str], palette: Palette) -> Figure:
-    """Pairs of image and mask as they lie in the shards, two pairs to a row."""
+    """Draw pairs of image and mask as they lie in the shards, two pairs to a row."""
     pairs = [Scene(image, mask) for image, mask in samples]
     height, width = pairs[0].image.shape[:2]
     rows = -(-len(pairs) // 2)
@@ -191,7 +191,7 @@ def _present(samples: Sequence[Scene]) -> list[int]:
 
 
 def _legend(figure: Figure, present: Sequence[int], class_names: Sequence[str], palette: Palette) -> None:
-    """The colours of the classes that are ``present``, below the pictures."""
+    """Draw the colours of the classes that are ``present``, below the pictures."""
     patches = [
         Patch(facecolor=np.array(palette[i]) / 255, edgecolor="#888888", label=shorten(class_names[i]))
         for i in present

@@ -37,7 +37,7 @@ def overlay(image: Image, mask: Image, palette: Palette, opacity: float = 0.55) 
 
 
 def default_palette(count: int) -> list[tuple[int, int, int]]:
-    """Colours for ``count`` classes whose data set brings none, as far apart as golden-angle hues allow."""
+    """Return colours for ``count`` classes whose data set brings none, as far apart as golden-angle hues allow."""
     from matplotlib.colors import hsv_to_rgb
 
     hues = [(0.6 + i * 0.618034) % 1 for i in range(count)]
@@ -47,7 +47,7 @@ def default_palette(count: int) -> list[tuple[int, int, int]]:
 
 
 def encode_png(pixels: Image) -> bytes:
-    """uint8 (H, W[, C]), C = 1 or 3, as a PNG file."""
+    """Return uint8 (H, W[, C]), C = 1 or 3, as a PNG file."""
     flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
     return pillow_png(fromarray(flat))
 

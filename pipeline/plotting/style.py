@@ -51,7 +51,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def render(figure: Figure, kind: str = "png") -> bytes:
-    """``figure`` as a file of ``kind``; the same figure gives the same bytes."""
+    """Return ``figure`` as a file of ``kind``; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     with rc_context({**STYLE, "svg.hashsalt": "wavemix"}):
@@ -73,7 +73,7 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
 def new_figure(
     width: float, height: float, rows: int = 1, columns: int = 1
 ) -> tuple[Figure, npt.NDArray[Any]]:
-    """A figure of ``width`` x ``height`` inches and its axes, an array (rows, columns)."""
+    """Return a figure of ``width`` x ``height`` inches and its axes, an array (rows, columns)."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
 

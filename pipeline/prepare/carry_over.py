@@ -35,7 +35,7 @@ _RESULTS = TypeAdapter(list[Result])
 def identities(
     listing: Listing, dataset: DatasetParams, split: str, parts: Sequence[Sequence[Sample]]
 ) -> list[str]:
-    """The identity of the unit of each part: of its samples (names, bytes, versions) and what is done with them."""
+    """Return the identity of the unit of each part: of its samples (names, bytes, versions) and their treatment."""
     rest = configuration_hash(
         dataset.model_dump(
             mode="json", exclude={"max_corrupt", "samples_per_shard", "source", "val_fraction"}
@@ -84,7 +84,7 @@ def _read(kept: Path) -> list[Result]:
 
 
 def _link(source: Path, target: Path) -> bool:
-    """Whether ``target`` is there now, as it was or as another name of ``source``."""
+    """Return whether ``target`` is there now, as it was or as another name of ``source``."""
     if target.exists():
         return True
     if not source.exists():

@@ -146,7 +146,7 @@ def _move_into_place(places: Places) -> None:
 
 
 def cut_into_units(listing: Listing, dataset: DatasetParams, places: Places) -> list[Unit]:
-    """One unit per shard; the samples of each split are in the order of their keys."""
+    """Return one unit per shard; the samples of each split are in the order of their keys."""
     units = []
     for split, samples in listing.splits.items():
         parts = cut_by_key(samples, dataset.samples_per_shard)
@@ -172,7 +172,7 @@ def cut_into_units(listing: Listing, dataset: DatasetParams, places: Places) -> 
 def cut_by_key(
     samples: Sequence[Sample], most: int, first: int = 0, last: int = KEYS
 ) -> list[tuple[Sample, ...]]:
-    """``samples``, sorted by key, in parts of at most ``most``: the range of keys is halved until each fits.
+    """Return ``samples``, sorted by key, in parts of at most ``most``: the range of keys is halved until each fits.
 
     So a sample more or less changes the part that it falls into (or cuts it in two, or joins it with its
     neighbour) and no other.

@@ -77,13 +77,13 @@ def _range(size: RawSize | None) -> str:
 
 
 def _samples(folder: Path, manifest: Manifest) -> Figure:
-    """Samples from all over the train split."""
+    """Return samples from all over the train split."""
     task = task_of(manifest)
     return task.draw_samples(list(_spread(folder, manifest, task.shown_samples)), manifest)
 
 
 def _spread(folder: Path, manifest: Manifest, count: int) -> Iterator[Decoded]:
-    """At most ``count`` samples of the train split, evenly apart, reading only the shards they lie in."""
+    """Return at most ``count`` samples of the train split, evenly apart, reading only the shards they lie in."""
     split = manifest.split("train")
     wanted = {round(i * (split.samples - 1) / max(count - 1, 1)) for i in range(min(count, split.samples))}
     first = 0

@@ -159,7 +159,7 @@ def _setting(experiment: Experiment) -> str:
 
 
 def _batch_size(experiment: Experiment) -> str:
-    """With `auto`, the one that was found: only the run has it."""
+    """Return the batch size: with `auto`, the one that was found: only the run has it."""
     asked = str(experiment.params.train.batch_size)
     logged = experiment.run.params.get("train.batch_size", asked) if experiment.run else asked
     return logged if logged == asked else f"{logged} ({asked})"
@@ -209,7 +209,7 @@ def _figure(name: str, value: float | None) -> str:
 
 
 def look_commands(params: Params) -> list[str]:
-    """Commands that show more of an experiment."""
+    """Return commands that show more of an experiment."""
     return [
         names.ui_command(names.tracking_uri(params)),
         "uv run dvc plots show --open",
@@ -222,7 +222,7 @@ def _look_further(experiment: Experiment) -> str:
 
 
 def _log(experiment: Experiment, reports: Path) -> None:
-    """The page and the data's pictures as artifacts of the run; what the network costs as metrics and a file."""
+    """Log the page and the data's pictures as artifacts of the run; what the network costs as metrics and a file."""
     trained, params = experiment.trained, experiment.params
     work = work_folder("report", trained.run_id or "unknown")
     tracker = Tracker(names.tracking_uri(params), params.data, work)

@@ -25,7 +25,7 @@ MARKS = (
 
 
 def beside_paper(runs: Sequence[Run] | None) -> str:
-    """Rows of the paper that runs of ours have the network and data of, as Markdown."""
+    """Return the rows of the paper that runs of ours have the network and data of, as Markdown."""
     if runs is None:
         return "The tracking store did not answer, so there is nothing to compare with.\n"
     found = compare(paper_rows().values(), runs)
@@ -46,7 +46,7 @@ def beside_paper(runs: Sequence[Run] | None) -> str:
 
 
 def resources(found: Iterable[Comparison]) -> str:
-    """Parameters, memory and images a second of rows and runs, two lines each, as Markdown."""
+    """Return parameters, memory and images a second of rows and runs, two lines each, as Markdown."""
     header = [
         "row",
         "",
@@ -121,7 +121,7 @@ def _card_gb(gpu: str) -> float:
 
 
 def _cell(value: float | None, mark: str = "") -> str:
-    """Three digits or more, and the mark; a dash for what is not there."""
+    """Return three digits or more, and the mark; a dash for what is not there."""
     if value is None:
         return "–"
     return (f"{value:,.0f}" if value >= 100 else f"{value:.3g}") + (f" {mark}" if mark else "")

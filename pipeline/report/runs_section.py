@@ -17,7 +17,7 @@ MOST_RUNS = 30
 def tradeoff_points(
     runs: Sequence[Run] | None, data: str, metric: str
 ) -> dict[str, list[tuple[float, float, str]]]:
-    """Figure 1's points, (parameters, percent, name), the paper's and ours; nothing when there is only one."""
+    """Return Figure 1's points, (parameters, percent, name), the paper's and ours; nothing when there is only one."""
     ours = [
         (run.metrics["parameters"], 100 * value, run.name)
         for run in runs or ()

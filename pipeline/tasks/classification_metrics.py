@@ -58,7 +58,7 @@ class ClassificationMetrics(ConfusionMetrics):
         return self.num_classes - 1 - behind.sum(1) < 5
 
     def compute(self) -> dict[str, float]:
-        """See `names`; ``ece`` is the expected calibration error over 15 equal bins of confidence."""
+        """Compute what `names` lists; ``ece`` is the expected calibration error over 15 equal bins of confidence."""
         confusion = self.confusion
         total = int(confusion.sum())
         top5 = int(self._counts[self._cells + 2])

@@ -36,7 +36,7 @@ class SegmentationMetrics(ConfusionMetrics):
         self._count_confusion(target, prediction, self.ignore)
 
     def compute(self) -> dict[str, float]:
-        """See `names`."""
+        """Compute what `names` lists."""
         confusion = self.confusion
         classes = self.per_class()
         return {

@@ -22,7 +22,7 @@ Arrays = tuple[NDArray[np.uint8], Sequence[int]]
 
 
 def staged(source: Source, name: str, load: Callable[[], Arrays], classes: int) -> list[Sample]:
-    """Samples ``<name>[<index>]`` of the arrays that ``load`` gives; they are loaded once per scratch folder.
+    """Return samples ``<name>[<index>]`` of the arrays that ``load`` gives; they are loaded once per scratch folder.
 
     Raises:
         UserError: not one label per image, a label outside 0..``classes`` - 1, or images not uint8.
@@ -52,7 +52,7 @@ def staged(source: Source, name: str, load: Callable[[], Arrays], classes: int) 
 
 
 def need(files: Tree, names: Sequence[str], root: str, hint: str) -> Blob:
-    """The first of ``names`` (or a path ending in it) among ``files``.
+    """Return the first of ``names`` (or a path ending in it) among ``files``.
 
     Raises:
         UserError: none is there.

@@ -16,7 +16,7 @@ from pipeline.data.raw.blobs import Tree
 
 
 def fingerprint_file(data: str) -> Path:
-    """The list of raw files of dataset ``data``, relative to the working folder."""
+    """Return the list of raw files of dataset ``data``, relative to the working folder."""
     return Path("data/fingerprints") / f"{data}.json"
 
 
@@ -48,7 +48,7 @@ class Fingerprint(BaseModel):
 
 
 def fingerprint(data: str, files: Tree, reader: str = "", content: str | None = None) -> Fingerprint:
-    """Names and sizes of ``files``, summed up, and the digest of their ``reader``."""
+    """Return the names and sizes of ``files``, summed up, and the digest of their ``reader``."""
     digest = hashlib.sha256()
     suffixes: dict[str, list[int]] = {}
     for name, blob in sorted(files.items()):
@@ -74,7 +74,7 @@ def write_fingerprint(result: Fingerprint, path: Path) -> None:
 
 
 def read_fingerprint(path: Path) -> Fingerprint:
-    """The fingerprint in ``path``.
+    """Return the fingerprint in ``path``.
 
     Raises:
         UserError: missing or unreadable.

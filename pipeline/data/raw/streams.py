@@ -65,7 +65,7 @@ class _Stream(io.RawIOBase):
         return len(data)
 
     def _some(self, most: int) -> bytes:
-        """At least one byte and at most ``most``; none at the end."""
+        """Return at least one byte and at most ``most``; none at the end."""
         if self._inflater is None:
             return self._stored(most)
         while True:

@@ -59,7 +59,7 @@ def read_mnist(source: Source) -> Listing:
 
 
 def read_emnist(source: Source) -> Listing:
-    """Option ``split``: byclass, bymerge, balanced (default), letters or digits.
+    """List the samples. Option ``split``: byclass, bymerge, balanced (default), letters or digits.
 
     The files hold every image transposed, and Letters counts its labels from 1: both are put right.
     """

@@ -43,7 +43,7 @@ MAX_BATCH_BYTES = 1 << 31
 
 
 def read(source: Source) -> Listing:
-    """Classes are the synsets (``n01440764``), sorted.
+    """List the samples; classes are the synsets (``n01440764``), sorted.
 
     Raises:
         UserError: an archive is missing or damaged, or tells of other classes or images.
@@ -121,7 +121,7 @@ def _val(tree: Tree, root: str, classes: dict[str, int]) -> list[Sample]:
 
 
 def _val_synsets(files: Tree, images: list[str], root: str) -> dict[str, str]:
-    """Synset of each validation image by the stem of its name, from whichever map is there."""
+    """Return the synset of each validation image by the stem of its name, from whichever map is there."""
     found = need(files, [DEVKIT, KAGGLE, LIST], root, "the classes of the val images are told by one of them")
     file = next(
         name for name in (DEVKIT, KAGGLE, LIST) if any(f"/{path}".endswith(f"/{name}") for path in files)
@@ -139,7 +139,7 @@ def _val_synsets(files: Tree, images: list[str], root: str) -> dict[str, str]:
 
 
 def _devkit_synsets(devkit: Blob) -> list[str]:
-    """Synset per validation image, in the order of their names."""
+    """Return the synset per validation image, in the order of their names."""
     truth = "ILSVRC2012_validation_ground_truth.txt"
     content = tar_gz_files(devkit, DEVKIT, lambda name: name in (truth, "meta.mat"))
     if len(content) < 2:
@@ -153,7 +153,7 @@ def _devkit_synsets(devkit: Blob) -> list[str]:
 
 
 def read_small(source: Source) -> Listing:
-    """image-net.org's downsampled ``Imagenet64_*``: pickles in their zips or unpacked, labels from 1.
+    """List the samples of image-net.org's ``Imagenet64_*``: pickles in their zips or unpacked, labels from 1.
 
     Their class order is not that of the sorted synsets. With ``map_clsloc.txt`` beside them classes carry
     their synsets, without it their numbers.

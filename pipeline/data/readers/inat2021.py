@@ -11,7 +11,7 @@ FOLDERS = {"train": "train_mini", "val": "val"}
 
 
 def read(source: Source) -> Listing:
-    """Classes are the folders (``00000_Animalia_...``), sorted.
+    """List the samples; classes are the folders (``00000_Animalia_...``), sorted.
 
     A ``.tar.gz`` has no random access: it is put as a plain tar into the scratch folder first, as large as
     itself since JPEGs hardly compress, and deleted when the shards are whole.

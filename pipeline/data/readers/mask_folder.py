@@ -49,7 +49,7 @@ Pair = tuple[str, Tree, Tree]
 
 
 def read(source: Source) -> Listing:
-    """Option ``classes``: names of the ids 0, 1, ... joined by commas; ``ignore``: an id to ignore (255).
+    """List the samples. Option ``classes``: names of the ids 0, 1, ... with commas; ``ignore``: an id to ignore (255).
 
     Raises:
         UserError: no class names, no images, no masks, or two images or masks of one name.

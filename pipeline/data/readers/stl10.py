@@ -42,7 +42,7 @@ def _contents(source: Source, archives: list[str]) -> dict[str, bytes]:
 
 
 def _decode(content: dict[str, bytes], split: str) -> Arrays:
-    """Images are stored (N, 3, W, H): colour by colour, each column by column. Labels count from 1."""
+    """List the samples. Images are stored (N, 3, W, H), each colour column by column; labels count from 1."""
     missing = [name for name in FILES if name not in content]
     if missing:
         raise UserError(f"STL-10: no {missing[0]} found; {READER.files}")

@@ -31,7 +31,7 @@ def read(source: Source) -> Listing:
 
 
 def _load(blob: Blob, name: str) -> Arrays:
-    """Images are stored (H, W, 3, N); class 10 is the digit 0."""
+    """List the samples. Images are stored (H, W, 3, N); class 10 is the digit 0."""
     with open_stream(blob) as stream:
         content = load_mat(stream.read(MAX_VARIABLE_BYTES), {"X", "y"}, name)
     images, labels = content["X"], content["y"]

@@ -15,7 +15,7 @@ ANNOTATIONS = "val_annotations.txt"
 
 
 def read(source: Source) -> Listing:
-    """200 synsets, sorted. The official test images have no labels; val is the held-out split."""
+    """List the samples: 200 synsets, sorted. The official test images have no labels; val is the held-out split."""
     tree: Tree = source.files
     if f"{TOP}.zip" in tree:
         tree = zip_members(tree[f"{TOP}.zip"], f"{TOP}.zip")

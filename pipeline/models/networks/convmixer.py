@@ -31,5 +31,5 @@ class ConvMixerSegmenter(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float (B, channels, H, W), both sides multiples of the patch, to (B, outputs, H, W)."""
+        """Map float (B, channels, H, W), both sides multiples of the patch, to (B, outputs, H, W)."""
         return cast(Tensor, self.head(self.body.forward_features(images)))

@@ -116,7 +116,7 @@ class CPV(nn.Module):
         self.head = nn.Linear(dim, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float (B, channels, H, W) to (B, outputs)."""
+        """Map float (B, channels, H, W) to (B, outputs)."""
         x = self.blocks(self.stem(images))
         # Taken channels last: the backward pass of .mean((2, 3)) does not compile.
         return cast(Tensor, self.head(x.permute(0, 2, 3, 1).mean((1, 2))))

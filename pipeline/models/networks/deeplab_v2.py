@@ -34,7 +34,7 @@ class DeepLabV2(nn.Module):
         self.head = nn.ModuleList(nn.Conv2d(width, outputs, 3, padding=rate, dilation=rate) for rate in RATES)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float (B, channels, H, W) to (B, outputs, H, W): decided at an eighth of the size, then enlarged."""
+        """Map float (B, channels, H, W) to (B, outputs, H, W): decided at an eighth of the size, then enlarged."""
         features = self.body(images)
         logits = torch.stack([branch(features) for branch in self.head]).sum(0)
         return F.interpolate(logits, images.shape[-2:], mode="bilinear")
