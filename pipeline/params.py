@@ -122,6 +122,21 @@ class Phase(Duration):
         return name
 
 
+class MixParams(Section):
+    """Mixing pairs of images and their classes; of both, each part of a batch draws one."""
+
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    """Blend pairs; the share of each is drawn from Beta(mixup, mixup). 0 = never (Zhang et al. 2018)."""
+    cutmix: Annotated[float, Field(ge=0)] = 0.0
+    """Paste a rectangle of one image into another, its area drawn likewise. 0 = never (Yun et al. 2019)."""
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> Self:
+        if not (self.mixup or self.cutmix):
+            raise ValueError("needs mixup or cutmix above 0; leave mix out for neither")
+        return self
+
+
 class TrainParams(Section):
     """How the network is trained. All of it changes the result."""
 
@@ -149,6 +164,11 @@ class TrainParams(Section):
     """Classification only."""
     focal_gamma: Annotated[float, Field(ge=0)] = 2.0
     """Segmentation only; 0 is cross-entropy. The paper does not give it, the authors' code has 2."""
+    class_weight_power: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Weigh the loss of each sample or pixel by (frequency of its class in train) ** -power, so that the weights' mean
+    is 1: 0 weighs all alike, 1 all classes alike. Not for multilabel."""
+    mix: MixParams | None = None
+    """mixup and cutmix, as in ``{mixup: 0.2, cutmix: 1.0}``, of each image and its neighbour; classification only."""
     clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
     decay_all: bool = True
     """Weight decay on every parameter (as the paper); false spares biases and batch normalisation."""

@@ -125,7 +125,7 @@ def _measure(
             forward,
             _progress(batches, split, -(-samples // ranks), accelerator.is_main_process),
             manifest,
-            task.loss(params.train),
+            task.loss(params.train, manifest),
             accelerator.device,
             sum_over_ranks,
             on_batch,

@@ -31,7 +31,7 @@ class Probe:
     def __init__(self, params: Params, manifest: Manifest, device: torch.device, amp: str) -> None:
         self.manifest, self.device, self.amp = manifest, device, AMP_TYPES.get(amp)
         self.task = task_of(manifest)
-        self.loss = self.task.loss(params.train)
+        self.loss = self.task.loss(params.train, manifest)
         self.model = params.model
         self.network = place(build_network(params, manifest), device)
         self.forward: nn.Module = self.network

@@ -20,6 +20,7 @@ from pipeline.checkpoints.trained import Trained
 from pipeline.data.shards.manifest import Manifest
 from pipeline.data.shards.reader import Decoded
 from pipeline.params import TrainParams
+from pipeline.tasks.losses import ClassWeights
 from pipeline.tasks.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ class Task(ABC):
     """What to call it."""
     class_mean: ClassVar[str]
     """The metric that is its mean over the classes."""
+    mixes: ClassVar[bool] = False
+    """The loss takes the shares of several classes in an image (``train.mix``)."""
+    weighs: ClassVar[bool] = True
+    """The loss weighs classes (``train.class_weight_power``)."""
     shown_samples: ClassVar[int] = 32
     """Prepared samples in a grid."""
     answer_columns: ClassVar[Mapping[str, str]]
@@ -68,8 +73,8 @@ class Task(ABC):
         return num_classes
 
     @abstractmethod
-    def loss(self, params: TrainParams) -> Loss:
-        """Return the loss that ``params`` describe."""
+    def loss(self, params: TrainParams, manifest: Manifest) -> Loss:
+        """Return the loss that ``params`` describe for the data of ``manifest``."""
 
     @abstractmethod
     def count(self, target: Tensor) -> Tensor:
@@ -116,6 +121,13 @@ class Task(ABC):
     @abstractmethod
     def draw_samples(self, samples: Sequence[Decoded], manifest: Manifest) -> Figure:
         """Return a grid of prepared samples with their targets."""
+
+
+def class_weights(params: TrainParams, manifest: Manifest) -> ClassWeights | None:
+    """Return the weights of the classes that ``params`` ask for, from the train split's histogram."""
+    if params.class_weight_power == 0 or "train" not in manifest.splits:
+        return None
+    return ClassWeights(manifest.split("train").histogram, params.class_weight_power)
 
 
 def largest_first(values: Tensor, names: Sequence[str], most: int) -> list[tuple[str, float]]:

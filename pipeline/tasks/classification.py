@@ -13,7 +13,16 @@ from pipeline.data.shards.manifest import Manifest
 from pipeline.data.shards.reader import Decoded
 from pipeline.params import TrainParams
 from pipeline.tasks import losses
-from pipeline.tasks.base import TOP, Loss, Prediction, Size, Task, largest_first, named_values
+from pipeline.tasks.base import (
+    TOP,
+    Loss,
+    Prediction,
+    Size,
+    Task,
+    class_weights,
+    largest_first,
+    named_values,
+)
 from pipeline.tasks.classification_metrics import ClassificationMetrics
 from pipeline.tasks.metrics import Metrics
 
@@ -36,8 +45,11 @@ class Classification(Task):
         "probabilities": "values",
     }
 
-    def loss(self, params: TrainParams) -> Loss:
-        return lambda logits, target: losses.cross_entropy(logits, target, params.label_smoothing)
+    mixes = True
+
+    def loss(self, params: TrainParams, manifest: Manifest) -> Loss:
+        weights = class_weights(params, manifest)
+        return lambda logits, target: losses.cross_entropy(logits, target, params.label_smoothing, weights)
 
     def count(self, target: Tensor) -> Tensor:
         return losses.count_images(target)

@@ -32,10 +32,11 @@ class Multilabel(Task):
 
     name = "multilabel"
     metric = "map"
+    weighs = False
     class_metric, class_label, class_mean = "average_precision", "Average precision", "map"
     answer_columns = {"labels": "names", "classes": "names", "probabilities": "values"}  # noqa: RUF012 - never changed
 
-    def loss(self, params: TrainParams) -> Loss:
+    def loss(self, params: TrainParams, manifest: Manifest) -> Loss:  # noqa: ARG002
         return lambda logits, target: losses.binary_cross_entropy(logits, target, params.label_smoothing)
 
     def count(self, target: Tensor) -> Tensor:

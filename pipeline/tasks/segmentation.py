@@ -17,7 +17,7 @@ from pipeline.data.shards.reader import Decoded
 from pipeline.data.shards.targets import IGNORE
 from pipeline.params import TrainParams
 from pipeline.tasks import losses
-from pipeline.tasks.base import Loss, Prediction, Size, Task, named_values
+from pipeline.tasks.base import Loss, Prediction, Size, Task, class_weights, named_values
 from pipeline.tasks.segmentation_metrics import SegmentationMetrics
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ class Segmentation(Task):
         """
         return num_classes + 1
 
-    def loss(self, params: TrainParams) -> Loss:
-        return lambda logits, target: losses.focal(logits, target, params.focal_gamma)
+    def loss(self, params: TrainParams, manifest: Manifest) -> Loss:
+        weights = class_weights(params, manifest)
+        return lambda logits, target: losses.focal(logits, target, params.focal_gamma, weights)
 
     def count(self, target: Tensor) -> Tensor:
         return losses.count_pixels(target)

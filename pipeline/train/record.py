@@ -14,6 +14,7 @@ from pipeline.core.hashing import configuration_hash
 from pipeline.core.paths import work_folder
 from pipeline.data.shards.manifest import FILE_NAME
 from pipeline.params import Params
+from pipeline.tasks.base import class_weights
 from pipeline.tasks.network import network_spec
 from pipeline.tracking import names
 from pipeline.tracking.base import NullTracking, Tracking
@@ -62,6 +63,8 @@ def log_inputs(tracker: Tracking, training: Training, sources: Sources) -> None:
             f"{height}x{width}: {manifest.split('train').samples:,} train, {manifest.split('val').samples:,} val; "
             f"{device_name(training.device)}, amp {training.amp}, {training.processes.world_size} process(es)"
         )
+        if (weights := class_weights(params.train, manifest)) is not None:
+            print(f"class weights: {weights.describe(manifest.class_names)}")
         for warning in manifest.warnings():
             print(f"warning: {warning}")
 

@@ -18,6 +18,7 @@ from pipeline.models.inputs import normalise
 from pipeline.params import TrainParams
 from pipeline.tasks import task_of
 from pipeline.tasks.base import Loss
+from pipeline.tasks.mixing import Mixing
 from pipeline.train.state import TrainingState
 
 
@@ -34,6 +35,7 @@ class TrainStep:
     accelerator: Accelerator
     manifest: Manifest
     settings: TrainParams
+    mixing: Mixing | None = None
 
     def __call__(self, batch: Batch, learning_rate: float) -> None:
         """Train on ``batch``, which lies on the device. Nothing in it waits for the device."""
@@ -62,8 +64,10 @@ class TrainStep:
         parts = list(zip(image.tensor_split(number), target.tensor_split(number), strict=True))
         for index, (part, part_target) in enumerate(parts):
             with self._synchronised(index == len(parts) - 1):
-                logits = self.model(normalise(part, self.manifest.mean, self.manifest.std))
-                loss = self.loss(logits, part_target)
+                images, wanted = normalise(part, self.manifest.mean, self.manifest.std), part_target
+                if self.mixing is not None:
+                    images, wanted = self.mixing(images, part_target)
+                loss = self.loss(self.model(images), wanted)
                 self.accelerator.backward(loss * scale)
             total += loss.detach()
         return total

@@ -21,6 +21,7 @@ from pipeline.models.batch_norm import batch_norms
 from pipeline.models.inputs import place
 from pipeline.params import Params
 from pipeline.tasks import task_of
+from pipeline.tasks.mixing import build_mixing
 from pipeline.tasks.network import build_network
 from pipeline.train.average import WeightAverage
 from pipeline.train.processes import Processes
@@ -80,6 +81,7 @@ def prepare_training(
         UserError: params, shards, the weights to start from or the device do not fit.
     """
     settings = params.train
+    _check_task(params, manifest)
     processes = processes or Processes(choose_device(params.machine.device))
     amp = choose_precision(settings.amp, processes.device)
     set_arithmetic(amp, params.machine.deterministic)
@@ -101,8 +103,9 @@ def prepare_training(
     model = accelerator.prepare_model(_compiled(network, params, processes))
     average = WeightAverage(network, settings.ema) if settings.ema else None
     state = TrainingState.begin(network, average, accelerator.scaler, processes.device)
-    loss = task_of(manifest).loss(settings)
-    step = TrainStep(model, state, loss, accelerator, manifest, settings)
+    loss = task_of(manifest).loss(settings, manifest)
+    mixing = build_mixing(settings.mix, manifest.num_classes) if settings.mix else None
+    step = TrainStep(model, state, loss, accelerator, manifest, settings, mixing)
     part = evaluation_batch_size(settings.resolved_batch_size, processes.world_size, settings.accumulate)
     validation = Validation(accelerator, folder, manifest, loss, part)
     precise = _precise(params, network, accelerator, loader, manifest)
@@ -127,6 +130,20 @@ def _precise(
             f"{loader.steps_per_epoch}, so that it costs less than 5 % of the time"
         )
     return precise
+
+
+def _check_task(params: Params, manifest: Manifest) -> None:
+    """Refuse what the task of ``manifest`` cannot do."""
+    settings, task = params.train, task_of(manifest)
+    if settings.mix is not None and not task.mixes:
+        raise UserError(
+            f"train.mix: {manifest.dataset} is {task.name}; allowed for classification only: remove it"
+        )
+    if settings.class_weight_power and not task.weighs:
+        raise UserError(
+            f"train.class_weight_power: got {settings.class_weight_power}, but {manifest.dataset} is {task.name}, "
+            "whose classes have no weights; allowed: 0"
+        )
 
 
 def _start_from_pretrained(
