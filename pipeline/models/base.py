@@ -28,7 +28,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class Frozen(BaseModel):
     """Values that never change: unknown keys and wrong types are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
 class NetworkSpec(Frozen):

@@ -1,31 +1,14 @@
-"""``params.yaml`` as frozen, validated, typed objects.
-
-The YAML reader is the one DVC uses (YAML 1.2: ``1e-3`` is a number), so both see the same values.
-"""
+"""The sections of ``params.yaml`` and their keys."""
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pipeline.core.errors import UserError, did_you_mean
-from pipeline.core.paths import repository_root
-from pipeline.core.validation import explain
-from pipeline.core.yaml_file import read_yaml
+from pipeline.core.errors import did_you_mean
 from pipeline.data.shards.layout import Encoding, Filter, Geometry
-from pipeline.models import ModelParams
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Size = tuple[PositiveInt, PositiveInt]
@@ -44,7 +27,7 @@ DatasetName = Annotated[str, AfterValidator(_name_that_dvc_takes)]
 class Section(BaseModel):
     """A part of ``params.yaml``: unknown keys and wrong types are refused, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
 class DatasetParams(Section):
@@ -82,8 +65,11 @@ class Duration(Section):
     """A length of training: exactly one of epochs, steps, samples."""
 
     epochs: Annotated[float, Field(gt=0)] | None = None
+    """Length in passes over the train split; exactly one of epochs, steps, samples is given."""
     steps: PositiveInt | None = None
+    """Length in batches."""
     samples: PositiveInt | None = None
+    """Length in samples."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -96,6 +82,7 @@ class Phase(Duration):
     """One optimiser from its first step to its last. The paper's are AdamW, then SGD for 20 epochs."""
 
     optimizer: Literal["adamw", "sgd"]
+    """AdamW, or SGD with momentum."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Learning rate; the peak of the schedule."""
     schedule: Literal["constant", "cosine", "linear", "onecycle"] = "constant"
@@ -105,8 +92,11 @@ class Phase(Duration):
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     """0.01 for adamw, 0 for sgd when null (paper section 4.3)."""
     betas: tuple[float, float] = (0.9, 0.999)
+    """adamw: decay of the averages of gradients and of their squares."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
+    """adamw: added to the root of the average square."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """sgd: share of the last update in the next."""
     patience: PositiveInt | None = None
     """End the phase after so many epochs without a better validation."""
     reload_best: bool = False
@@ -141,6 +131,7 @@ class TrainParams(Section):
     """How the network is trained. All of it changes the result."""
 
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+    """Optimisers, one after another (keys below)."""
     batch_size: int | Literal["auto"] = 64
     """Samples in a step, over all processes. auto is the largest that fits the memory and the split, a power of two for
     each process: tried on a GPU; reckoned on a CPU, and 256 at the most, as more keep it no busier. It is found once,
@@ -150,6 +141,7 @@ class TrainParams(Section):
     DVC clears it before each training); random weights when null. Where task or classes differ, the head starts anew.
     DVC sees the folder's name alone: give other weights another name."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """All randomness is a function of it and of the step."""
     repeats: PositiveInt = 1
     """Trainings with seeds ``seed``, ``seed + 1``, ...: nested runs, of which the best network is kept."""
     size: Size | None = None
@@ -170,6 +162,7 @@ class TrainParams(Section):
     mix: MixParams | None = None
     """mixup and cutmix, as in ``{mixup: 0.2, cutmix: 1.0}``, of each image and its neighbour; classification only."""
     clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of all gradients together; null leaves them as they are."""
     decay_all: bool = True
     """Weight decay on every parameter (as the paper); false spares biases and batch normalisation."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -229,90 +222,3 @@ class MachineParams(Section):
     """Raw files of a dataset, by name; ``data/raw/<name>`` when not named here."""
     tracking_uri: str | None = None
     """MLflow store; ``sqlite:///<repository>/mlflow.db`` when null; MLFLOW_TRACKING_URI goes first."""
-
-
-class Params(Section):
-    """All of ``params.yaml``."""
-
-    data: str
-    datasets: dict[DatasetName, DatasetParams]
-    model: ModelParams
-    """The network: ``family`` (wavemix-lite when left out) and the keys of that family."""
-    train: TrainParams
-    evaluate: EvaluateParams = EvaluateParams()
-    machine: MachineParams = MachineParams()
-
-    @property
-    def dataset(self) -> DatasetParams:
-        """The dataset that ``data`` names."""
-        return self.datasets[self.data]
-
-    @property
-    def size(self) -> Size:
-        """The size (height, width) to train on.
-
-        Raises:
-            UserError: it is not one of the dataset's sizes.
-        """
-        size = self.train.size or self.dataset.sizes[0]
-        if size not in self.dataset.sizes:
-            raise UserError(
-                f"train.size: got {list(size)}, allowed: {', '.join(str(list(s)) for s in self.dataset.sizes)}; "
-                f"or add it to datasets.{self.data}.sizes"
-            )
-        return size
-
-    @property
-    def pretrained(self) -> Path | None:
-        """The folder that ``train.pretrained`` names; a relative path starts at the repository."""
-        folder = self.train.pretrained
-        return None if folder is None else repository_root() / Path(folder).expanduser()
-
-    def named(self, data: str) -> DatasetParams:
-        """Return the dataset called ``data``.
-
-        Raises:
-            UserError: there is none.
-        """
-        if data not in self.datasets:
-            raise UserError(
-                f"dataset: got {data!r}{did_you_mean(data, self.datasets)}, "
-                f"allowed: {', '.join(self.datasets)}"
-            )
-        return self.datasets[data]
-
-    def root(self, data: str) -> str:
-        """Return path or fsspec URL of the raw files of dataset ``data``; relative paths start at the repository."""
-        root = self.machine.roots.get(data, f"data/raw/{data}")
-        return root if "://" in root else str(repository_root() / Path(root).expanduser())
-
-
-def load_params(path: Path = Path("params.yaml")) -> Params:
-    """Read and validate ``path``.
-
-    Raises:
-        UserError: the file is missing, is not YAML, or a value is not allowed.
-    """
-    try:
-        values = read_yaml(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run from the repository's top folder") from None
-    return parse_params(values, str(path))
-
-
-def parse_params(values: Any, name: str = "params.yaml") -> Params:
-    """Validate ``values`` as read from YAML.
-
-    Raises:
-        UserError: names the first key whose value is not allowed, what was got and what is allowed.
-    """
-    try:
-        params = Params.model_validate_json(json.dumps(values))
-    except ValidationError as error:
-        raise UserError(f"{name}: {explain(error, Params)}") from None
-    if params.data not in params.datasets:
-        raise UserError(
-            f"{name}: data: got {params.data!r}{did_you_mean(params.data, params.datasets)}, "
-            f"allowed: {', '.join(params.datasets)}; or add it under datasets:"
-        )
-    return params
