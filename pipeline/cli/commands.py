@@ -132,17 +132,17 @@ def export(options: argparse.Namespace) -> None:
 
 
 def paper_list(options: argparse.Namespace) -> None:
+    from pipeline.paper.rivals import all_rows
     from pipeline.paper.rows import figure, tables
     from pipeline.tasks.metrics import METRIC_LABELS
-    from wavemix import paper_rows
 
-    rows = paper_rows().values()
-    for row in rows:
+    for row in all_rows().values():
         if options.table is None or any(reported["table"] == options.table for reported in row.reported):
             metric, value = figure(row)
+            cited = "  cited" if any("cited" in reported for reported in row.reported) else ""
             print(
                 f"{row.name:<42} table {tables(row):<6} {row.parameters:>12,} parameters"
-                f"  {METRIC_LABELS[metric]} {value:5.2f}"
+                f"  {METRIC_LABELS[metric]} {value:5.2f}{cited}"
             )
 
 

@@ -11,9 +11,10 @@ from ruamel.yaml.comments import CommentedMap
 
 from pipeline.core.errors import UserError
 from pipeline.models import find_family
-from pipeline.paper.rows import model_params
+from pipeline.models.choice import DEFAULT_FAMILY
+from pipeline.paper.rivals import Row
+from pipeline.paper.rows import family, model_params
 from pipeline.params import load_params, parse_params
-from wavemix import PaperRow
 
 RECIPE = [
     {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, "epochs": 130, "patience": 10},
@@ -23,7 +24,7 @@ RECIPE = [
 epochs without a better validation is our reading."""
 
 
-def use(row: PaperRow, path: Path = Path("params.yaml"), recipe: bool = False) -> list[str]:
+def use(row: Row, path: Path = Path("params.yaml"), recipe: bool = False) -> list[str]:
     """Write ``row`` into ``path``: data, model and image size, with ``recipe`` the paper's phases too.
 
     Everything else in the file, comments included, stays as it is; a file that would not be valid is not written.
@@ -42,11 +43,7 @@ def use(row: PaperRow, path: Path = Path("params.yaml"), recipe: bool = False) -
     document = yaml.load(path.read_text(encoding="utf-8"))
     changes: list[str] = []
     _set(document, "data", row.dataset, changes)
-    defaults = find_family(row.config.family).model_fields
-    for key, value in model_params(row).items():
-        # A value that is the default is written only over another one.
-        if key in document["model"] or key in ("dim", "depth") or value != defaults[key].default:
-            _set(document["model"], key, value, changes, "model.")
+    _set_model(document, row, changes)
     size = list(row.image_size)
     sizes = document["datasets"][row.dataset]["sizes"]
     if size not in [list(entry) for entry in sizes]:
@@ -63,6 +60,21 @@ def use(row: PaperRow, path: Path = Path("params.yaml"), recipe: bool = False) -
     if changes:
         path.write_text(buffer.getvalue(), encoding="utf-8")
     return changes
+
+
+def _set_model(document: Any, row: Row, changes: list[str]) -> None:
+    """Write the row's keys into ``document``; those of another family go."""
+    name, model = family(row), document["model"]
+    fields = find_family(name).model_fields
+    if model.get("family", DEFAULT_FAMILY) != name:
+        for key in [key for key in model if key not in fields]:
+            del model[key]
+            changes.append(f"model.{key}: removed, no key of {name}")
+        _set(model, "family", name, changes, "model.")
+    for key, value in model_params(row).items():
+        # A value that is the default is written only over another one.
+        if key in model or key in ("dim", "depth") or value != fields[key].default:
+            _set(model, key, value, changes, "model.")
 
 
 def _round_trip_yaml() -> YAML:

@@ -6,16 +6,16 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pipeline.paper.rivals import Row
 from pipeline.paper.rows import figure, model_params
 from pipeline.tracking.store import Run
-from wavemix import PaperRow
 
 
 @dataclass(frozen=True)
 class Comparison:
     """A row of the paper and the best run of ours that has the same network and data."""
 
-    row: PaperRow
+    row: Row
     run: Run
     ours: float
     """In percent."""
@@ -27,7 +27,7 @@ class Comparison:
         return self.ours - figure(self.row)[1]
 
 
-def compare(rows: Iterable[PaperRow], runs: Iterable[Run]) -> list[Comparison]:
+def compare(rows: Iterable[Row], runs: Iterable[Run]) -> list[Comparison]:
     """Return every row that a finished run has the network and data of, with the best such run."""
     best: dict[str, Comparison] = {}
     by_data: dict[str, list[Run]] = {}
@@ -55,7 +55,7 @@ def image_size(run: Run) -> tuple[int, int] | None:
     return height, width
 
 
-def setting_differences(row: PaperRow, run: Run) -> list[str]:
+def setting_differences(row: Row, run: Run) -> list[str]:
     """Return what a run does otherwise than the paper, as far as the paper says (section 4.3)."""
     found = []
     size = image_size(run)

@@ -6,13 +6,13 @@ from typing import Any
 
 from pipeline.core.errors import UserError, did_you_mean
 from pipeline.models import find_family
-from wavemix import PaperRow, paper_rows
+from pipeline.paper.rivals import RivalRow, Row, all_rows
 
 METRICS = ("top1", "miou")
 """Metrics that the paper reports, by their names here."""
 
 
-def figure(row: PaperRow) -> tuple[str, float]:
+def figure(row: Row) -> tuple[str, float]:
     """Return ``top1`` or ``miou`` and its value, in percent, in the first table that has one."""
     for reported in row.reported:
         for name in METRICS:
@@ -21,25 +21,32 @@ def figure(row: PaperRow) -> tuple[str, float]:
     raise ValueError(f"paper.yaml: {row.name}: no table reports top1 or miou")
 
 
-def tables(row: PaperRow) -> str:
+def tables(row: Row) -> str:
     """Return the tables the row is in."""
     return ", ".join(map(str, sorted({reported["table"] for reported in row.reported})))
 
 
-def model_params(row: PaperRow) -> dict[str, Any]:
+def family(row: Row) -> str:
+    """Return the family of the row's network."""
+    return str(row.model["family"]) if isinstance(row, RivalRow) else row.config.family
+
+
+def model_params(row: Row) -> dict[str, Any]:
     """Return the row as the ``model:`` part of params.yaml, without dropout, of which the paper says nothing."""
+    if isinstance(row, RivalRow):
+        return row.model
     config = row.config.to_dict()
     keys = find_family(config["family"]).model_fields
     return {key: config[key] for key in keys if key in config and key != "dropout"}
 
 
-def find_row(name: str) -> PaperRow:
+def find_row(name: str) -> Row:
     """Return the row called ``name``.
 
     Raises:
         UserError: there is none.
     """
-    rows = paper_rows()
+    rows = all_rows()
     if name not in rows:
         raise UserError(
             f"no row {name!r} in paper.yaml{did_you_mean(name, rows)}; `wavemix paper list` lists them all"
@@ -47,7 +54,7 @@ def find_row(name: str) -> PaperRow:
     return rows[name]
 
 
-def describe_row(row: PaperRow) -> str:
+def describe_row(row: Row) -> str:
     """Return the row in words and figures, several lines."""
     height, width = row.image_size
     model = ", ".join(f"{key} {value}" for key, value in model_params(row).items() if value is not None)

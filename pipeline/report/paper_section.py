@@ -7,10 +7,10 @@ from typing import Any
 
 from pipeline.core.markdown import escape, table
 from pipeline.paper.compare import Comparison, compare, image_size
+from pipeline.paper.rivals import all_rows
 from pipeline.paper.rows import figure, tables
 from pipeline.tasks.metrics import METRIC_LABELS
 from pipeline.tracking.store import Run
-from wavemix import paper_rows
 
 BATCH = 64
 """The paper's "GPU RAM for batch size 64"."""
@@ -28,7 +28,7 @@ def beside_paper(runs: Sequence[Run] | None) -> str:
     """Return the rows of the paper that runs of ours have the network and data of, as Markdown."""
     if runs is None:
         return "The tracking store did not answer, so there is nothing to compare with.\n"
-    found = compare(paper_rows().values(), runs)
+    found = compare(all_rows().values(), runs)
     if not found:
         return (
             "None of the runs in the store has the network and the data of a row of the paper. "
@@ -115,7 +115,7 @@ def _our_cost(run: Run) -> list[str]:
 
 
 def _card_gb(gpu: str) -> float:
-    """Return ``V100 16 GB`` has 16; a card that is not named has what is asked of it."""
+    """Return the memory of a card: ``V100 16 GB`` has 16; one that is not named has what is asked of it."""
     words = gpu.split()
     return float(words[-2]) if words[-1] == "GB" else float("inf")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.core.markdown import table
+from pipeline.paper.rivals import rival_rows
 from pipeline.paper.rows import figure
 from pipeline.tasks.metrics import METRIC_LABELS
 from pipeline.tracking.store import Run
@@ -23,13 +24,18 @@ def tradeoff_points(
         for run in runs or ()
         if run.data == data and "parameters" in run.metrics and (value := run.held_out(metric)) is not None
     ]
-    theirs = [
-        (float(row.parameters), figure(row)[1], row.name.removeprefix(f"{row.dataset} "))
-        for row in paper_rows().values()
-        if row.dataset == data and figure(row)[0] == metric
-    ]
-    groups = {name: points for name, points in (("paper", theirs), ("ours", ours)) if points}
-    return groups if len(ours) + len(theirs) > 1 else {}
+    printed = {"paper, WaveMix-Lite": paper_rows().values(), "paper, others": rival_rows().values()}
+    groups = {
+        name: [
+            (float(row.parameters), figure(row)[1], row.name.removeprefix(f"{row.dataset} "))
+            for row in rows
+            if row.dataset == data and figure(row)[0] == metric
+        ]
+        for name, rows in printed.items()
+    }
+    groups["ours"] = ours
+    found = {name: points for name, points in groups.items() if points}
+    return found if sum(map(len, found.values())) > 1 else {}
 
 
 def all_runs(runs: Sequence[Run] | None, data: str, metric: str, this: str | None) -> str:

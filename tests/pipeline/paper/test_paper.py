@@ -15,7 +15,7 @@ from pipeline.paper.rows import figure, find_row, model_params
 from pipeline.params import Params, load_params, parse_params
 from pipeline.tracking.names import flatten
 from pipeline.tracking.store import Run
-from wavemix import paper_rows
+from wavemix import PaperRow, paper_rows
 
 PARAMS = """\
 # The experiment.
@@ -61,6 +61,7 @@ def test_every_row_is_a_model_that_params_allow_and_has_a_figure(name: str) -> N
         "model": model,
         "train": {"phases": [{"optimizer": "sgd", "epochs": 1}]},
     }
+    assert isinstance(row, PaperRow)
     assert keys(parse_params(params))["dim"] == row.config.dim
     assert 0 < figure(row)[1] <= 100
 
@@ -98,6 +99,20 @@ def test_use_takes_back_what_another_row_set(path: Path) -> None:
     assert keys(params)["levels"] == 1
     assert [phase.optimizer for phase in params.train.phases] == ["adamw", "sgd"]
     assert params.train.phases[1].epochs == 20
+
+
+def test_use_of_a_rival_and_back(path: Path) -> None:
+    changes = use(find_row("cifar10 ResNet-18"), path)
+    assert load_params(path).model.model_dump() == {
+        "family": "resnet",
+        "depth": 18,
+        "stem": "cifar",
+        "pretrained": False,
+    }
+    assert "model.dim: removed, no key of resnet" in changes
+    assert "# what to train on" in path.read_text()
+    use(find_row("cifar10 64/6"), path)
+    assert load_params(path).model.label == "WaveMix-Lite 64/6"
 
 
 def test_use_of_a_row_whose_data_is_not_there_changes_nothing(path: Path) -> None:
