@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pipeline.core.markdown import table
-from pipeline.paper.rivals import rival_rows
+from pipeline.paper.rivals import Row, rival_rows
 from pipeline.paper.rows import figure
 from pipeline.tasks.metrics import METRIC_LABELS
 from pipeline.tracking.store import Run
@@ -24,7 +24,10 @@ def tradeoff_points(
         for run in runs or ()
         if run.data == data and "parameters" in run.metrics and (value := run.held_out(metric)) is not None
     ]
-    printed = {"paper, WaveMix-Lite": paper_rows().values(), "paper, others": rival_rows().values()}
+    printed: dict[str, Iterable[Row]] = {
+        "paper, WaveMix-Lite": paper_rows().values(),
+        "paper, others": rival_rows().values(),
+    }
     groups = {
         name: [
             (float(row.parameters), figure(row)[1], row.name.removeprefix(f"{row.dataset} "))
