@@ -13,6 +13,7 @@ import torch
 from pipeline.core.device import choose_precision
 from pipeline.data.shards.manifest import Manifest
 from pipeline.params import Params, parse_params
+from pipeline.profiling.noise import noise_manifest
 from pipeline.profiling.probe import Probe
 
 WARM_UP, STEPS, SECONDS = 3, 20, 0.5
@@ -59,20 +60,7 @@ class Workload:
     @property
     def manifest(self) -> Manifest:
         """The description of data that has no shards."""
-        return Manifest(
-            dataset="noise",
-            task=self.task,
-            class_names=[str(number) for number in range(self.classes)],
-            size=self.size,
-            channels=3,
-            filter="box",
-            geometry="squash",
-            encoding="raw",
-            mean=[0.5] * 3,
-            std=[0.25] * 3,
-            splits={},
-            source_fingerprint="noise",
-        )
+        return noise_manifest(self.task, self.classes, self.size)
 
     def params(self, machine: dict[str, object] | None = None) -> Params:
         """Return the parameters of a training of two epochs."""

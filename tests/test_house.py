@@ -28,7 +28,7 @@ LAYERS = (
         "pipeline.benchmark",
         "pipeline.report",
     },
-    {"pipeline.cli"},
+    {"pipeline.cli", "pipeline.compare"},
     {"stages"},
 )
 """From the ground up. Rooms of one layer may import one another as long as there is no cycle; stages may not."""

@@ -163,6 +163,29 @@ def paper_use(options: argparse.Namespace) -> None:
         print("params.yaml is written; `uv run dvc repro` trains it")
 
 
+def compare(options: argparse.Namespace) -> None:
+    from pipeline.compare.costs import PAGE, Setting, measure_costs
+    from pipeline.paper.rivals import all_rows
+    from pipeline.paper.rows import find_row
+
+    rows = [find_row(name) for name in options.rows]
+    if options.table is not None:
+        of_table = (
+            row
+            for row in all_rows().values()
+            if any(reported["table"] == options.table for reported in row.reported)
+        )
+        rows += [row for row in of_table if row not in rows]
+    if not rows:
+        tables = sorted({reported["table"] for row in all_rows().values() for reported in row.reported})
+        raise UserError(
+            f"compare: no rows; name some of `wavemix paper list`, or --table ({', '.join(map(str, tables))})"
+        )
+    setting = Setting.choose(options.device, options.amp, options.compile, options.batch)
+    measure_costs(rows, setting, options.turns, options.out)
+    print((options.out / PAGE).read_text(encoding="utf-8"), end="")
+
+
 def runs(options: argparse.Namespace) -> None:
     from pipeline.tracking.store import list_runs
 

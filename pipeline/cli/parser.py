@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_explain(group)
     _add_export(group)
     _add_paper(group)
+    _add_compare(group)
     _add(
         group,
         "runs",
@@ -165,6 +166,42 @@ def _add_export(group: Any) -> None:
         metavar="DIR",
         help="folder to write to (default: exports)",
     )
+
+
+def _add_compare(group: Any) -> None:
+    compare = _add(
+        group,
+        "compare",
+        commands.compare,
+        "measure what rows of the paper cost on this machine, in turns, beside the paper's figures",
+        "  wavemix compare --costs --table 1\n"
+        "  wavemix compare --costs 'cifar10 32/7' 'cifar10 ResNet-18' --turns 9 --batch 128",
+    )
+    compare.add_argument(
+        "rows", nargs="*", metavar="ROW", help="rows of the paper, as `wavemix paper list` names them"
+    )
+    compare.add_argument(
+        "--costs", action="store_true", required=True, help="memory and images a second, without training"
+    )
+    compare.add_argument("--table", type=int, help="all rows of this table of the paper")
+    compare.add_argument(
+        "--turns", type=_positive, default=5, help="times that each network is timed (default: 5)"
+    )
+    compare.add_argument(
+        "--batch", type=_positive, help="images in a batch that is timed (default: 64; 8 on a CPU)"
+    )
+    compare.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    compare.add_argument("--amp", choices=["auto", "off", "bf16", "fp16"], default="auto")
+    compare.add_argument("--compile", choices=["auto", "on", "off"], default="auto")
+    compare.add_argument(
+        "--out", type=Path, default=Path("reports/costs"), help="folder of the record, from which it goes on"
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 10**6:
+        raise argparse.ArgumentTypeError(f"got {text!r}, allowed: a whole number from 1 to 1,000,000")
+    return int(text)
 
 
 def _add_paper(group: Any) -> None:
