@@ -35,8 +35,3 @@ def test_stock_webdataset_reads_the_shards_with_the_snippet(
     lines = output.splitlines()
     assert len(lines) == 1257
     assert re.fullmatch(r"\d{19} \(8, 8, 1\) \d", lines[0])
-
-
-def test_every_file_the_readme_links_to_is_there() -> None:
-    for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", (ROOT / "README.md").read_text()):
-        assert (ROOT / target).exists(), target
