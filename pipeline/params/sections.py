@@ -172,7 +172,8 @@ class TrainParams(Section):
     is validated and kept; 0 takes the running averages, as the paper, which lag behind the weights. At most a tenth of
     an epoch's batches are taken, which costs less than 5 % of its time."""
     augment: tuple[dict[str, dict[str, Any] | None], ...] = ()
-    """Albumentations' transforms and their arguments, in their order; none by default (as the paper)."""
+    """Albumentations' transforms and their arguments, in their order, and the presets ``{TrivialAugment: {}}`` and
+    ``{RandAugment: {n: 2, m: 9}}``; none by default (as the paper)."""
 
     @field_validator("batch_size", mode="before")
     @classmethod

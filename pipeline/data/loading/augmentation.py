@@ -18,6 +18,7 @@ from pipeline.core.errors import UserError
 from pipeline.data.loading.augment_device import VECTORISED, OnDevice
 from pipeline.data.loading.augment_host import OnHost
 from pipeline.data.loading.batch import Batch
+from pipeline.data.loading.presets import expand
 from pipeline.data.shards.manifest import Manifest
 
 Step = Mapping[str, Mapping[str, Any] | None]
@@ -40,7 +41,7 @@ def build_augment(recipe: Sequence[Step], manifest: Manifest, seed: int) -> Augm
     Raises:
         UserError: no such transform, a wrong argument, or what comes out is not an image of the shards' size.
     """
-    steps = [(name, dict(arguments or {})) for step in recipe for name, arguments in step.items()]
+    steps = [expand(name, arguments or {}) for step in recipe for name, arguments in step.items()]
     if not steps:
         return None
     augment = (
@@ -48,7 +49,7 @@ def build_augment(recipe: Sequence[Step], manifest: Manifest, seed: int) -> Augm
         if all(name in VECTORISED and VECTORISED[name].takes(arguments) for name, arguments in steps)
         else OnHost(steps, seed, manifest.target.spatial)
     )
-    _try(augment, manifest, ", ".join(name for name, _ in steps))
+    _try(augment, manifest, ", ".join(name for step in recipe for name in step))
     return augment
 
 
