@@ -68,7 +68,7 @@ def as_markdown(rows: Sequence[Row], costs: Mapping[str, RowCost], where: Mappin
     turns = min((len(costs[row.name].training) for row in shown), default=0)
     return (
         table(header, lines)
-        + f"\n{words}; {turns} turns. Times compare networks within this run, not with the paper's device. "
+        + f"\n{words}; turns: {turns}. Times compare networks within this run, not with the paper's device. "
         "The order: of the pairs with a WaveMix-Lite row on the same data, how many stand as in the paper.\n"
     )
 
