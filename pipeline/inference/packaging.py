@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.checkpoints.trained import Trained
+from pipeline.checkpoints.trained import Trained, load_trained
 from pipeline.core.source_code import import_closure
 from pipeline.inference.base64_text import encode_base64
 from pipeline.tasks import TASKS
@@ -29,6 +29,7 @@ def served_network(checkpoint: Path, trained: Trained, images: Iterable[bytes]) 
         sources=sources,
         columns=TASKS[trained.task].answer_columns,
         examples=[encode_base64(image) for image in images],
+        libraries=load_trained(checkpoint).model.requires,
     )
 
 

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ class ServedNetwork:
     """Columns of an answer and their types: string, double, names (of strings) or values (doubles)."""
     examples: Sequence[str]
     """Image files as base64 text, the input example."""
+    libraries: Sequence[str] = ()
+    """Import names of the libraries that its family takes the network from."""
 
 
 def register_network(client: Any, run_id: str, network: ServedNetwork) -> str:
@@ -88,7 +90,7 @@ def _log_model(run_id: str, network: ServedNetwork) -> str:
             code_paths=_copy_sources(network.sources, Path(folder)),
             signature=_signature(network.columns),
             input_example=pd.DataFrame({"image": list(network.examples)}),
-            conda_env=_environment(),
+            conda_env=_environment(network.libraries),
             metadata={"task": trained.task, "data": trained.data, "parameters": trained.parameters},
         )
     uri: str = logged.model_uri
@@ -165,9 +167,11 @@ def _signature(columns: Mapping[str, str]) -> Any:
     return ModelSignature(Schema([ColSpec(DataType.string, "image")]), Schema(outputs))
 
 
-def _environment() -> dict[str, Any]:
+def _environment(libraries: Sequence[str]) -> dict[str, Any]:
     """Return what MLflow makes of pip requirements, without a version of pip, which `uv` does not install."""
-    requirements = [f"{name}=={version(name).partition('+')[0]}" for name in SERVING_PACKAGES]
+    distributions = packages_distributions()
+    packages = [*SERVING_PACKAGES, *(distributions[library][0] for library in libraries)]
+    requirements = [f"{name}=={version(name).partition('+')[0]}" for name in packages]
     python = f"python={platform.python_version()}"
     return {
         "name": "mlflow-env",

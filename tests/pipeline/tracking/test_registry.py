@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,10 +18,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.checkpoints.trained import Trained
+from pipeline.checkpoints.trained import Trained, load_trained, save_trained
 from pipeline.core.errors import UserError
 from pipeline.inference.base64_text import encode_base64
 from pipeline.inference.packaging import served_network
+from pipeline.models import NetworkSpec, build_network, parse_model
 from pipeline.params import Params
 from pipeline.plotting.masks import encode_png
 from pipeline.tracking.client import connect
@@ -66,6 +68,39 @@ def test_only_a_better_validation_is_promoted(experiment: Callable[..., Params],
     assert table["label"][1] is None
     assert table["error"][0] is None
     assert table["error"][1].startswith("image 1: is not an image")
+
+
+@pytest.mark.parametrize(
+    ("model", "library"),
+    [
+        ({"family": "resnet", "depth": 18, "stem": "cifar"}, None),
+        ({"family": "vit", "dim": 16, "depth": 1, "heads": 2}, "timm"),
+        ({"family": "cct", "dim": 16, "depth": 1, "heads": 2}, "vit-pytorch"),
+    ],
+    ids=lambda value: value["family"] if isinstance(value, dict) else "",
+)
+def test_a_network_of_another_library_is_served_and_asks_for_that_library(
+    experiment: Callable[..., Params], tmp_path: Path, model: dict[str, Any], library: str | None
+) -> None:
+    experiment("classification", run=True)
+    trained = load_trained(CHECKPOINT).trained
+    family = parse_model(model)
+    spec = NetworkSpec(
+        spatial=False, outputs=len(trained.class_names), channels=trained.channels, size=trained.size
+    )
+    shutil.rmtree(CHECKPOINT)
+    save_trained(build_network(family, spec), family, spec, trained, CHECKPOINT)
+    register(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    import mlflow
+
+    served = mlflow.pyfunc.load_model("models:/wavemix-lite-toy@champion")
+    table = served.predict(pd.DataFrame({"image": [encode_base64(IMAGE)]}))
+    assert table["error"][0] is None
+    assert table["label"][0] in trained.class_names
+    folder = Path(mlflow.artifacts.download_artifacts("models:/wavemix-lite-toy@champion", dst_path="model"))
+    required = (folder / "requirements.txt").read_text()
+    for name in ("timm", "vit-pytorch", "segmentation-models-pytorch"):
+        assert (f"{name}==" in required) == (name == library), required
 
 
 def test_the_logged_model_answers_with_its_own_code_alone(
