@@ -98,8 +98,10 @@ def _not_taken(manifest: Manifest) -> Iterator[str]:
     left_out = [item for split in manifest.splits.values() for item in split.left_out]
     if left_out:
         yield f"{len(left_out)} left out ({left_out[0].name}: {left_out[0].reason})"
-    for reason, item in manifest.passed_over.items():
+    for reason, item in (manifest.passed_over or {}).items():
         yield f"{item.count} {reason} ({item.example})"
+    if manifest.passed_over is None:
+        yield "files beside those of the official names, which are not counted"
 
 
 def _raw_size(parts: list[list[int]]) -> RawSize:

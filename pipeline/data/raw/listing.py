@@ -76,8 +76,9 @@ class Listing:
     labels: Labels | None = None
     left_out: dict[str, list[LeftOut]] = field(default_factory=dict)
     """Raw files that cannot become samples, known without decoding (an image with no mask)."""
-    passed_over: dict[str, PassedOver] = field(default_factory=dict)
-    """Everything else among the raw files that is in no sample, by reason."""
+    passed_over: dict[str, PassedOver] | None = None
+    """Everything else among the raw files that is in no sample, by reason; None where the reader, which looks for
+    files of known names only, does not count it."""
 
     @property
     def task(self) -> str:

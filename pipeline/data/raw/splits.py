@@ -41,7 +41,8 @@ def with_val_split(listing: Listing, fraction: float, data: str) -> Listing:
 def _besides(listing: Listing) -> str:
     """Return what was passed over, for a message: a split under an unknown name may be among it."""
     found = [
-        f"{item.count} of {reason} (e.g. {item.example})" for reason, item in listing.passed_over.items()
+        f"{item.count} of {reason} (e.g. {item.example})"
+        for reason, item in (listing.passed_over or {}).items()
     ]
     return f"; not used: {', '.join(found)}" if found else ""
 

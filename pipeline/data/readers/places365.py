@@ -59,7 +59,7 @@ def _pairs(blob: Blob) -> list[tuple[str, int]]:
     pairs = []
     for line in read_lines(blob, LISTS):
         name, _, number = line.rpartition(" ")
-        if name and number.isdigit():
+        if name and number.isdecimal() and len(number) < 10:
             pairs.append((name, int(number)))
     return pairs
 

@@ -143,8 +143,8 @@ class Manifest(Record):
     source_fingerprint: str
     location: str | None = None
     """Where the shards lie (an fsspec URL) when they are not beside this manifest."""
-    passed_over: dict[str, PassedOver] = Field(default={})
-    """Raw files that no sample was expected of, by reason."""
+    passed_over: dict[str, PassedOver] | None = None
+    """Raw files that no sample was expected of, by reason; None where nobody counted them."""
     findings: Findings | None = None
 
     @field_validator("task")

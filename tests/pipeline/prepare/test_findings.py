@@ -33,6 +33,10 @@ def test_nothing_is_found_in_distinct_images(workshop: Workshop) -> None:
         "own 8x8: train 6, val 4 samples; 2 classes: cat, dog",
         "own 8x8: not taken: nothing",
     ]
+    # A reader of official archives looks for known names only, and says so.
+    assert list(describe(manifest.model_copy(update={"passed_over": None})))[1] == (
+        "own 8x8: not taken: files beside those of the official names, which are not counted"
+    )
 
 
 def test_equal_images_are_found_whatever_file_they_come_from(workshop: Workshop) -> None:
