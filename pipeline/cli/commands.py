@@ -186,6 +186,35 @@ def compare(options: argparse.Namespace) -> None:
     print((options.out / PAGE).read_text(encoding="utf-8"), end="")
 
 
+def search(options: argparse.Namespace) -> None:
+    from importlib.util import find_spec
+
+    if find_spec("optuna") is None:
+        raise UserError("search needs Optuna, not installed here; run `uv sync --extra search`")
+    from pipeline.search.choose import use_trial
+    from pipeline.search.page import evidence, write_page
+    from pipeline.search.worker import open_search, run_search
+
+    os.chdir(project_folder())
+    path = Path("params.yaml")
+    if options.hours is not None and not options.hours > 0:
+        raise UserError(f"--hours: got {options.hours}, allowed: more than 0")
+    limits = {name: getattr(options, name) for name in ("trials", "epochs", "hours")}
+    opened = open_search(path, options.target, options.minimise, **limits)
+    if options.use is not None:
+        print("\n".join(use_trial(opened.study.tried(), options.use, path)))
+        print("params.yaml is written; `uv run dvc repro` trains it")
+        return
+    if not options.page:
+        run_search(opened)
+    print(f"{write_page(opened, options.out)}: the front, what mattered, all trials")
+    if opened.target is not None:
+        found = evidence(opened, opened.study.tried())
+        if found.startswith("No trial"):
+            raise UserError(found)
+        print(found)
+
+
 def runs(options: argparse.Namespace) -> None:
     from pipeline.tracking.store import list_runs
 

@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_export(group)
     _add_paper(group)
     _add_compare(group)
+    _add_search(group)
     _add(
         group,
         "runs",
@@ -195,6 +196,37 @@ def _add_compare(group: Any) -> None:
     compare.add_argument("--compile", choices=["auto", "on", "off"], default="auto")
     compare.add_argument(
         "--out", type=Path, default=Path("reports/costs"), help="folder of the record, from which it goes on"
+    )
+
+
+def _add_search(group: Any) -> None:
+    search = _add(
+        group,
+        "search",
+        commands.search,
+        "find the best network of each size, or the smallest that reaches a target: the section search: of params.yaml",
+        "  wavemix search --trials 60\n"
+        "  wavemix search --target top1=0.99 --minimise parameters\n"
+        "  wavemix search --use 17 && uv run dvc repro",
+    )
+    search.add_argument(
+        "--target", metavar="METRIC=SHARE", help="the accuracy on val to reach, as in top1=0.99"
+    )
+    search.add_argument(
+        "--minimise",
+        choices=["parameters", "macs", "memory"],
+        default="parameters",
+        help="what is to be least of those that reach the target (default: parameters)",
+    )
+    search.add_argument("--trials", type=_positive, help="trainings at most, over all processes")
+    search.add_argument("--epochs", type=_positive, help="epochs at most, over all trainings")
+    search.add_argument("--hours", type=float, help="hours of training at most, added up over all processes")
+    search.add_argument(
+        "--page", action="store_true", help="write the page of what was found so far; train nothing"
+    )
+    search.add_argument("--use", type=int, metavar="TRIAL", help="write a trial's values into params.yaml")
+    search.add_argument(
+        "--out", type=Path, default=Path("reports/search"), metavar="DIR", help="folder of the page"
     )
 
 

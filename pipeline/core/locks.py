@@ -15,23 +15,24 @@ from pipeline.core.errors import UserError, printable
 
 
 @contextmanager
-def exclusive_lock(*locks: Path, wait: bool = False) -> Iterator[None]:
+def exclusive_lock(*locks: Path, wait: bool = False, quietly: bool = False) -> Iterator[None]:
     """Hold these lock files; the system frees them however this process ends.
 
     Args:
         wait: until another process frees them, and say so.
+        quietly: say nothing, where nobody holds them for long.
 
     Raises:
         UserError: another process holds one, and ``wait`` is false.
     """
     with ExitStack() as stack:
         for path in locks:
-            stack.enter_context(_hold(path, wait))
+            stack.enter_context(_hold(path, wait, quietly))
             stack.callback(path.unlink, missing_ok=True)
         yield
 
 
-def _hold(path: Path, wait: bool) -> IO[str]:
+def _hold(path: Path, wait: bool, quietly: bool) -> IO[str]:
     """Return the lock file, opened and locked, with the name of this process in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -44,10 +45,11 @@ def _hold(path: Path, wait: bool) -> IO[str]:
                 raise UserError(
                     f"{holder} is at work on the same ({path} is locked); wait for it or stop it"
                 ) from None
-            print(
-                f"waiting for {holder}, at work on the same ({path} is locked); stop it to go on here",
-                flush=True,
-            )
+            if not quietly:
+                print(
+                    f"waiting for {holder}, at work on the same ({path} is locked); stop it to go on here",
+                    flush=True,
+                )
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError as error:
             # Some network file systems have no locks; then nobody can be kept out.

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from pipeline.core.errors import UserError
+from pipeline.core.yaml_file import round_trip_yaml
 from pipeline.models import find_family
 from pipeline.models.choice import DEFAULT_FAMILY
 from pipeline.paper.rivals import Row
@@ -39,7 +40,7 @@ def use(row: Row, path: Path = Path("params.yaml"), recipe: bool = False) -> lis
             f"{path}: no data set {row.dataset!r} under datasets:, there are {', '.join(params.datasets)}; "
             "add it there (README, 'Your own data'), then run this again"
         )
-    yaml = _round_trip_yaml()
+    yaml = round_trip_yaml()
     document = yaml.load(path.read_text(encoding="utf-8"))
     changes: list[str] = []
     _set(document, "data", row.dataset, changes)
@@ -75,18 +76,6 @@ def _set_model(document: Any, row: Row, changes: list[str]) -> None:
         # A value that is the default is written only over another one.
         if key in model or key in ("dim", "depth") or value != fields[key].default:
             _set(model, key, value, changes, "model.")
-
-
-def _round_trip_yaml() -> YAML:
-    """Return a reader and writer of YAML that keeps comments, quotes and the word null."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 10_000
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.representer.add_representer(
-        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
-    return yaml
 
 
 def _in_one_line(values: dict[str, Any]) -> CommentedMap:

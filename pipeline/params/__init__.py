@@ -16,6 +16,7 @@ from pipeline.core.paths import repository_root
 from pipeline.core.validation import explain
 from pipeline.core.yaml_file import read_yaml
 from pipeline.models import ModelParams
+from pipeline.params.search import SearchParams
 from pipeline.params.sections import (
     DatasetName,
     DatasetParams,
@@ -36,6 +37,7 @@ __all__ = [
     "MixParams",
     "Params",
     "Phase",
+    "SearchParams",
     "TrainParams",
     "load_params",
     "parse_params",
@@ -55,6 +57,8 @@ class Params(Section):
     """How the network is trained."""
     evaluate: EvaluateParams = EvaluateParams()
     """How the trained network is judged."""
+    search: SearchParams | None = None
+    """What `wavemix search` varies, and for how long."""
     machine: MachineParams = MachineParams()
     """What only changes the machine, never the result."""
 

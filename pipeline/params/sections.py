@@ -223,3 +223,6 @@ class MachineParams(Section):
     """Raw files of a dataset, by name; ``data/raw/<name>`` when not named here."""
     tracking_uri: str | None = None
     """MLflow store; ``sqlite:///<repository>/mlflow.db`` when null; MLFLOW_TRACKING_URI goes first."""
+    study_storage: str | None = None
+    """Where `wavemix search` keeps its trials, an SQLAlchemy address; ``sqlite:///<repository>/studies.db`` when null;
+    STUDY_STORAGE goes first: a password belongs there."""

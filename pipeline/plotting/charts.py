@@ -222,6 +222,21 @@ def tradeoff(groups: Mapping[str, Sequence[tuple[float, float, str]]], what: str
     return figure
 
 
+@styled
+def shares(values: Mapping[str, float], title: str) -> Figure:
+    """Return ``values``, shares of 1 by name, as bars, the largest first."""
+    order = sorted(values, key=lambda name: -values[name])
+    figure, ((axes,),) = new_figure(6.4, max(1.8, 0.32 * len(order) + 1.0))
+    axes.grid(axis="y", visible=False)
+    axes.barh(range(len(order)), [values[name] for name in order], color=BLUE, height=0.7)
+    axes.set_yticks(range(len(order)), [shorten(name, 30) for name in order])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_title(title)
+    return figure
+
+
 def _smallest(counts: Mapping[str, Sequence[int]]) -> int:
     """Return the smallest count that is not zero."""
     return min((value for values in counts.values() for value in values if value > 0), default=1)

@@ -89,6 +89,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
+def child_of(run_id: str | None) -> dict[str, str]:
+    """Return the tag that shows a run below the run ``run_id``; none where that has no id yet."""
+    return {"mlflow.parentRunId": run_id} if run_id else {}
+
+
 def source_tags() -> dict[str, str]:
     """Return where the code comes from: git commit, a flag for changed files, DVC stage and experiment.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.checkpoints import result_cache
@@ -15,45 +15,61 @@ from pipeline.core.device import choose_device
 from pipeline.core.errors import UserError
 from pipeline.core.locks import exclusive_lock
 from pipeline.params import Params
-from pipeline.tracking.names import tracking_uri
+from pipeline.tracking import names
 from pipeline.train import record
 from pipeline.train.batch_size import resolve_batch_size
-from pipeline.train.observers import Observer
+from pipeline.train.observers import EndTraining, Observer
 from pipeline.train.processes import Processes
 from pipeline.train.sources import Sources, read_sources
 from pipeline.train.trainer import Stopped, Trainer
 from pipeline.train.training import prepare_training
 
 
-def train_once(params: Params, out: Path, curves: Path, observers: Sequence[Observer] = ()) -> Trained:
+def train_once(
+    params: Params,
+    out: Path,
+    curves: Path,
+    observers: Sequence[Observer] = (),
+    tags: Mapping[str, str] | None = None,
+) -> Trained:
     """Return what `train` gives; take it where the same training was done, wait where it is being done.
 
     DVC clears ``out`` and ``curves`` before it trains. Killed before it recorded them, it shall not have to train
     again; and what a killed DVC leaves behind may still be at work.
     """
-    tracking_uri(params)  # a store that MLflow cannot use is refused before any work
+    names.tracking_uri(params)  # a store that MLflow cannot use is refused before any work
     processes = Processes(choose_device(params.machine.device))
     sources = read_sources(params, processes)
     works = [sources.work(one) for one in _each_repeat(params)]
     locks = [work.with_suffix(".lock") for work in works] if processes.is_first else []
     with exclusive_lock(*locks, wait=True):
         finished = processes.from_first(lambda: _take_finished(params, sources, works, out, curves))
-        return finished or _train(params, sources, processes, out, curves, observers)
+        return finished or _train(params, sources, processes, out, curves, observers, tags or {})
 
 
-def train(params: Params, out: Path, curves: Path, observers: Sequence[Observer] = ()) -> Trained:
+def train(
+    params: Params,
+    out: Path,
+    curves: Path,
+    observers: Sequence[Observer] = (),
+    tags: Mapping[str, str] | None = None,
+) -> Trained:
     """Train the network of ``params`` on its prepared data, ``train.repeats`` times with seeds one after another.
 
     Writes the best network to ``out`` and a row per epoch of its training to ``curves`` (CSV), and keeps both until
     `result_cache.forget`. An unfinished training of the same params and data is resumed; with other params or data it
     starts anew.
 
+    Args:
+        tags: of its run in MLflow, besides those that every training has.
+
     Raises:
         UserError: data or params do not fit.
         SystemExit: a signal came (128 + its number); the state is saved.
+        EndTraining: an observer raised it; nothing is kept.
     """
     processes = Processes(choose_device(params.machine.device))
-    return _train(params, read_sources(params, processes), processes, out, curves, observers)
+    return _train(params, read_sources(params, processes), processes, out, curves, observers, tags or {})
 
 
 def _train(
@@ -63,15 +79,21 @@ def _train(
     out: Path,
     curves: Path,
     observers: Sequence[Observer],
+    tags: Mapping[str, str],
 ) -> Trained:
     each = _each_repeat(params)
     works = [sources.work(one) for one in each]
     for warning in sources.manifest.warnings() if processes.is_first else ():
         print(f"warning: {params.data}: {warning}", flush=True)
-    parent = record.open_parent(params, sources) if processes.is_first and len(each) > 1 else None
-    parent_id = parent.run_id if parent else None
+    parent = record.open_parent(params, sources, tags) if processes.is_first and len(each) > 1 else None
+    run_tags = {**tags, **(names.child_of(parent.run_id) if parent else {})}
     kept = works[0] / "batch_size"
-    ended = [_train_repeat(one, sources, processes, kept, parent_id, observers) for one in each]
+    try:
+        ended = [_train_repeat(one, sources, processes, kept, run_tags, observers) for one in each]
+    except EndTraining:
+        for work in works if processes.is_first else ():
+            shutil.rmtree(work, ignore_errors=True)
+        raise
     best, best_work = max(zip(ended, works, strict=True), key=lambda pair: pair[0].value)
     if processes.is_first:
         if parent:
@@ -113,7 +135,7 @@ def _train_repeat(
     sources: Sources,
     processes: Processes,
     kept: Path,
-    parent_id: str | None,
+    tags: Mapping[str, str],
     observers: Sequence[Observer],
 ) -> Trained:
     """Run one training to its end, or take its result if it had finished. All repeats have ``kept``'s batch size.
@@ -127,7 +149,7 @@ def _train_repeat(
         return Trained.model_validate_json(known)
     params = resolve_batch_size(params, sources.manifest, kept, processes)
     training = prepare_training(params, sources.manifest, sources.folder, work, processes)
-    tracker = record.open_run(training, sources, parent_id)
+    tracker = record.open_run(training, sources, tags)
     trainer = Trainer(training, tracker, observers)
     status = "FAILED"
     try:
@@ -139,6 +161,9 @@ def _train_repeat(
         received = stopped.received if isinstance(stopped, Stopped) else signal.SIGINT
         print(f"stopped by {received.name} at step {trainer.progress.step}: run the same again to resume")
         raise SystemExit(128 + received) from None
+    except EndTraining:
+        status = "KILLED"
+        raise
     finally:
         if status == "FINISHED" and processes.is_first:
             _write_curves(trainer.progress.curves, work / result_cache.CURVES)

@@ -8,6 +8,10 @@ from pipeline.data.loading.batch import Batch
 from pipeline.train.state import TrainingState
 
 
+class EndTraining(Exception):
+    """Raised by an observer for which the training has shown enough: it ends, and nothing of it is kept."""
+
+
 class Observer:
     """Is called at each moment of a training; does nothing by default.
 

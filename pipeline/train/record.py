@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from pipeline.train.sources import Sources
 from pipeline.train.training import Training
 
 
-def open_run(training: Training, sources: Sources, parent_id: str | None) -> Tracking:
+def open_run(training: Training, sources: Sources, more_tags: Mapping[str, str]) -> Tracking:
     """Start the run of ``training``, or resume it; only the first process has one."""
     params = training.params
     uri, journal = names.tracking_uri(params), training.work / "mlflow"
@@ -32,7 +33,7 @@ def open_run(training: Training, sources: Sources, parent_id: str | None) -> Tra
     tracker: Tracking = Tracker(uri, params.data, journal) if first else NullTracking()
     tags = {
         **names.source_tags(),
-        **({"mlflow.parentRunId": parent_id} if parent_id else {}),
+        **more_tags,
         **({"pretrained.hash": sources.pretrained[:32]} if sources.pretrained else {}),
         "data.hash": sources.digest[:32],
         "device": device_name(training.device),
@@ -69,12 +70,12 @@ def log_inputs(tracker: Tracking, training: Training, sources: Sources) -> None:
             print(f"warning: {warning}")
 
 
-def open_parent(params: Params, sources: Sources) -> Tracker:
+def open_parent(params: Params, sources: Sources, more_tags: Mapping[str, str]) -> Tracker:
     """Start the run that holds the runs of all repeats."""
     work = work_folder("train", configuration_hash("repeats", params.model, params.train, sources.digest))
     tracker = Tracker(names.tracking_uri(params), params.data, work / "mlflow")
     name = f"{names.run_name(params)}, {params.train.repeats} repeats"
-    tracker.start(name=name, tags={**names.source_tags(), "data.hash": sources.digest[:32]})
+    tracker.start(name=name, tags={**names.source_tags(), **more_tags, "data.hash": sources.digest[:32]})
     return tracker
 
 

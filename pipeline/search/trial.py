@@ -1,0 +1,116 @@
+"""One trial: what is drawn becomes a training of this pipeline."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.checkpoints import result_cache
+from pipeline.checkpoints.trained import Trained
+from pipeline.core.errors import UserError, one_line
+from pipeline.params import Params
+from pipeline.search.objectives import HIGHER_IS_BETTER, Cost
+from pipeline.search.study import Tried
+from pipeline.train.cadence import Timer
+from pipeline.train.experiment import train_once
+from pipeline.train.observers import EndTraining, Observer
+from pipeline.train.state import TrainingState
+
+FIRST_TRIALS = 5
+"""Trials at an epoch before one is stopped at it."""
+
+
+class Progress(Observer):
+    """Notes a trial's accuracy, rate and time after each epoch, and ends it where ``falls_behind`` says so.
+
+    Args:
+        metric: the column of the validation that counts.
+        note: keeps values with the trial; may be called again with the same ones, by a training that was resumed.
+        known: what the trial's earlier processes noted.
+        falls_behind: told the accuracies of the epochs so far and the rate of the last, says whether to stop.
+    """
+
+    def __init__(
+        self,
+        metric: str,
+        note: Callable[[str, Any], None],
+        known: Mapping[str, Any],
+        falls_behind: Callable[[Sequence[float], float], bool],
+    ) -> None:
+        self._metric, self._note, self._falls_behind = metric, note, falls_behind
+        self._curve: dict[str, float] = dict(known.get("curve", {}))
+        self._seconds: float = known.get("seconds", 0.0)
+        self._timer = Timer()
+
+    def on_start(self, state: TrainingState) -> None:  # noqa: ARG002
+        self._timer.restart()
+
+    def after_validation(self, state: TrainingState, row: Mapping[str, float], better: bool) -> None:  # noqa: ARG002
+        rate = row["train/images_per_second"]
+        self._seconds += self._timer.restart()
+        # An epoch that was trained once more after a kill has the same accuracy, and replaces its point.
+        self._curve[str(state.progress.epoch)] = row[self._metric]
+        self._note("rate", rate)
+        self._note("seconds", self._seconds)
+        self._note("curve", self._curve)
+        epochs = [value for epoch, value in self._curve.items() if int(epoch) <= state.progress.epoch]
+        if self._falls_behind(epochs, rate):
+            raise EndTraining
+
+
+def is_behind(
+    curve: Sequence[float], rate: float, cost: Cost, others: Sequence[Tried], objectives: Sequence[str]
+) -> bool:
+    """Return whether the best of ``curve`` is below the median of those trials that cost no more, at the same epoch.
+
+    The median rule of Golovin et al. (Google Vizier, 2017), among trials that are no costlier in each objective: a
+    small network is not to be stopped for the accuracy of large ones.
+    """
+    costs = [name for name in objectives if name != "accuracy"]
+    own = [rate if name == "images_per_second" else float(getattr(cost, name)) for name in costs]
+    rivals = [
+        max(other.curve[: len(curve)])
+        for other in others
+        if other.state in ("complete", "pruned")
+        and other.same_as is None
+        and len(other.curve) >= len(curve)
+        and all(_no_costlier(other.figure(name), mine, name) for name, mine in zip(costs, own, strict=True))
+    ]
+    return len(rivals) >= FIRST_TRIALS and max(curve) < statistics.median(rivals)
+
+
+def _no_costlier(figure: float | None, mine: float, objective: str) -> bool:
+    return figure is not None and (figure >= mine if objective in HIGHER_IS_BETTER else figure <= mine)
+
+
+def train_trial(
+    params: Params, folder: Path, progress: Progress, tags: Mapping[str, str]
+) -> tuple[str, Trained | None, str]:
+    """Train ``params`` within ``folder``; return how it ended, the network's description, and why it failed.
+
+    A signal ends the process, and the next call resumes.
+    """
+    out = folder / "best"
+    try:
+        trained = train_once(params, out, folder / result_cache.CURVES, [progress], tags)
+    except EndTraining:
+        return "pruned", None, ""
+    except UserError as error:
+        return "fail", None, one_line(error)
+    return "complete", trained, ""
+
+
+def forget_trial(folder: Path) -> None:
+    """Delete what `train_trial` left in ``folder`` and in the cache of results, once the study has its figures."""
+    if (folder / "best").exists():
+        result_cache.forget(folder / "best")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def cost_values(cost: Cost) -> dict[str, int]:
+    """Return ``cost`` as values that JSON has."""
+    return asdict(cost)
