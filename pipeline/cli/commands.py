@@ -201,6 +201,10 @@ def search(options: argparse.Namespace) -> None:
         raise UserError(f"--hours: got {options.hours}, allowed: more than 0")
     limits = {name: getattr(options, name) for name in ("trials", "epochs", "hours")}
     opened = open_search(path, options.target, options.minimise, **limits)
+    if (options.use is not None or options.page) and not opened.study.tried():
+        raise UserError(
+            "search: no trials yet of what params.yaml describes now; `wavemix search` makes some"
+        )
     if options.use is not None:
         print("\n".join(use_trial(opened.study.tried(), options.use, path)))
         print("params.yaml is written; `uv run dvc repro` trains it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -44,57 +45,33 @@ def front(
     """
     figure, ((axes,),) = new_figure(7.2, 4.6)
     best = pareto(points, more_is_better=more_is_better)
-    others = [point for point in points if point not in best]
-    for group, colour, label, size in ((others, GREY, "tried", 22), (best, BLUE, "on the front", 44)):
-        if group:
-            axes.errorbar(
-                [point.cost for point in group],
-                [point.value for point in group],
-                yerr=[point.spread for point in group] if any(point.spread for point in group) else None,
-                fmt="o",
-                color=colour,
-                markersize=size**0.5,
-                label=label,
-                zorder=3,
-            )
-    axes.step(
-        [point.cost for point in best],
-        [point.value for point in best],
-        where="pre" if more_is_better else "post",
-        color=BLUE,
-        linewidth=1.2,
-        zorder=2,
-    )
-    if printed:
-        axes.scatter(
-            [point.cost for point in printed],
-            [point.value for point in printed],
-            s=50,
-            facecolors="none",
-            edgecolors=ORANGE,
-            marker="D",
-            label="the paper",
-            zorder=3,
-        )
-    for point in [*best[:MOST_NAMES], *printed]:
-        axes.annotate(
-            shorten(point.name, 26),
-            (point.cost, point.value),
-            xytext=(5, -9),
-            textcoords="offset points",
-            fontsize=7,
-        )
+    _scatter(axes, [point for point in points if point not in best], "tried", color=GREY, markersize=4.7)
+    _scatter(axes, best, "on the front", color=BLUE, markersize=6.6)
+    _scatter(axes, printed, "the paper", fmt="D", color=ORANGE, markerfacecolor="none", markersize=7)
+    where = "pre" if more_is_better else "post"
+    costs, values = [point.cost for point in best], [point.value for point in best]
+    axes.step(costs, values, where=where, color=BLUE, linewidth=1.2, zorder=2)
+    for point in [*best[-MOST_NAMES:], *printed]:
+        place = {"xytext": (5, -9), "textcoords": "offset points", "fontsize": 7}
+        axes.annotate(shorten(point.name, 26), (point.cost, point.value), **place)
     axes.set(xscale="log", xlabel=cost, ylabel=f"{value}, %")
     title = f"{value} against {cost}"
     if floor is not None:
         below = sum(point.value < floor for point in points)
         top = max(point.value for point in [*points, *printed])
         axes.set_ylim(floor, top + 0.06 * (top - floor))
-        title += f" ({below} below {floor:g} % not shown)" if below else ""
+        title += f"\n{below} below {floor:.1f} % not shown" if below else ""
     axes.set_title(title)
     axes.margins(x=0.12)
     figure.legend(loc="outside lower center", ncols=3)
     return figure
+
+
+def _scatter(axes: Any, points: Sequence[Point], label: str, **style: Any) -> None:
+    if points:
+        spreads = [point.spread for point in points] if any(point.spread for point in points) else None
+        costs, values = [point.cost for point in points], [point.value for point in points]
+        axes.errorbar(costs, values, yerr=spreads, label=label, zorder=3, **{"fmt": "o", **style})
 
 
 def pareto(points: Sequence[Point], *, more_is_better: bool = False) -> list[Point]:

@@ -16,8 +16,8 @@ from wavemix.measure import count_macs, count_parameters
 HIGHER_IS_BETTER = ("accuracy", "images_per_second")
 LABELS = {
     "parameters": "parameters",
-    "macs": "multiply-accumulates of an image",
-    "memory": "bytes kept for the backward pass of an image",
+    "macs": "multiply-accumulates",
+    "memory": "bytes an image keeps in training",
     "images_per_second": "training, images/s",
 }
 """What readers call the costs."""

@@ -116,7 +116,7 @@ def as_markdown(search: Search, tried: Sequence[Tried], costs: Sequence[str], im
     if importances:
         parts += [
             "## What mattered",
-            "Shares of the accuracy's variance (PED-ANOVA).",
+            "How much each key decided whether a trial is among the best (PED-ANOVA, shares of 1).",
             "![importances](importances.png)",
         ]
     parts += ["## All trials", _table(search, tried)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -67,15 +68,9 @@ def open_search(path: Path, target: str | None = None, minimise: str = "paramete
         UserError: something in ``path`` cannot be searched, or the storage does not answer.
     """
     params = load_params(path)
-    if params.search is None:
-        raise UserError(
-            f"{path}: has no search: section; add one, as in search: {{space: {{model.dim: {{low: 4, high: 16}}}}}} "
-            "(docs/experiments.md)"
-        )
-    if params.train.repeats != 1:
-        raise UserError(f"train.repeats: got {params.train.repeats}; a trial is one training: set it to 1")
-    given = {name: value for name, value in limits.items() if value is not None}
-    settings = params.search.model_copy(update=given)
+    settings = _settings(path, params).model_copy(
+        update={name: value for name, value in limits.items() if value is not None}
+    )
     folder = shards_folder(params.data, params.size)
     manifest = read_manifest(folder)
     manifest.check_trainable()
@@ -86,28 +81,36 @@ def open_search(path: Path, target: str | None = None, minimise: str = "paramete
         check_network(checked.model, network_spec(checked, manifest))
 
     space = build_space(settings, read_yaml(path), check)
-    names.tracking_uri(params)
-    digest = file_sha256(folder / FILE_NAME)
-    objectives = [wanted.minimise] if wanted else list(settings.objectives)
-    judged = {
-        "space": settings.model_dump(mode="json", include={"space", "seed", "prune"}),
-        "objectives": objectives,
-    }
-    name = f"{params.data}-{configuration_hash(judged, wanted and asdict(wanted), params.model, params.train, digest)}"
-    storage = os.environ.get("STUDY_STORAGE") or params.machine.study_storage
-    work = work_folder("search", name)
-    about = {"data": params.data, "data.hash": digest[:32], "target": target or "", "minimise": minimise}
-    study = Study(
-        storage or f"sqlite:///{repository_root() / 'studies.db'}",
-        name,
-        objectives,
-        settings.seed,
-        about,
-        work,
-    )
+    names.tracking_uri(params)  # a store that MLflow cannot use is refused before any work
+    study = _open_study(params, settings, wanted, file_sha256(folder / FILE_NAME))
+    work = work_folder("search", study.name)
     return Search(
         settings, params, manifest, space, study, wanted, work, choose_device(params.machine.device)
     )
+
+
+def _settings(path: Path, params: Params) -> SearchParams:
+    if params.search is None:
+        raise UserError(
+            f"{path}: has no search: section; add one, as in search: {{space: {{model.dim: {{low: 4, high: 16}}}}}} "
+            "(docs/experiments.md)"
+        )
+    if params.train.repeats != 1:
+        raise UserError(f"train.repeats: got {params.train.repeats}; a trial is one training: set it to 1")
+    return params.search
+
+
+def _open_study(params: Params, settings: SearchParams, target: Target | None, digest: str) -> Study:
+    """Open the study of this search: its name tells all that decides what its trials mean, but for the code."""
+    objectives = [target.minimise] if target else list(settings.objectives)
+    varied = settings.model_dump(mode="json", include={"space", "seed", "prune"})
+    judged = target and asdict(target)
+    hashed = configuration_hash(varied, objectives, judged, params.model, params.train, digest)
+    name = f"{params.data}-{hashed}"
+    storage = os.environ.get("STUDY_STORAGE") or params.machine.study_storage
+    about = {"data": params.data, "data.hash": digest[:32], "target": json.dumps(judged)}
+    address = storage or f"sqlite:///{repository_root() / 'studies.db'}"
+    return Study(address, name, objectives, settings.seed, about, work_folder("search", name))
 
 
 def run_search(search: Search) -> None:

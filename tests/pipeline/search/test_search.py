@@ -215,9 +215,7 @@ def tried(number: int, parameters: int, curve: tuple[float, ...], state: str = "
 
 
 def test_a_trial_is_stopped_below_the_median_of_those_that_cost_no_more() -> None:
-    others = [
-        tried(i, 100, (0.1 * i, 0.2 * i)) for i in range(1, 6)
-    ]  # best after one epoch .1 to .5, median .3
+    others = [tried(i, 100, (i / 10, i / 5)) for i in range(1, 6)]  # best after one epoch .1 to .5, median .3
     cost, both = Cost(100, 1, 1), ["accuracy", "parameters"]
     assert is_behind([0.29], 1.0, cost, others, both)
     assert not is_behind([0.3], 1.0, cost, others, both)
@@ -293,6 +291,15 @@ def test_a_storage_of_another_version_is_refused(toy: Callable[..., Params]) -> 
     with pytest.raises(UserError) as refused:
         open_search(path)
     assert "SECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize("option", ["--page", "--use=0"])
+def test_there_is_nothing_to_show_before_the_first_trial(toy: Callable[..., Params], option: str) -> None:
+    write(toy())
+    with pytest.raises(SystemExit) as ended:
+        main(["search", option])
+    assert "no trials yet" in str(ended.value.code)
+    assert not Path("reports/search").exists()
 
 
 def test_without_the_section_it_says_what_to_add(toy: Callable[..., Params]) -> None:
