@@ -213,8 +213,9 @@ def search(options: argparse.Namespace) -> None:
         run_search(opened)
     print(f"{write_page(opened, options.out)}: the front, what mattered, all trials")
     if opened.target is not None:
-        found = evidence(opened, opened.study.tried())
-        if found.startswith("No trial"):
+        tried = opened.study.tried()
+        found = evidence(opened, tried)
+        if not any(map(opened.target.is_reached_by, tried)):
             raise UserError(found)
         print(found)
 

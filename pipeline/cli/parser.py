@@ -12,6 +12,7 @@ import shtab
 
 from pipeline.cli import commands
 from pipeline.core.process import run_stage
+from pipeline.search.target import MINIMISED
 
 DISTRIBUTION = "wavemix-lite-pipeline"
 
@@ -214,7 +215,7 @@ def _add_search(group: Any) -> None:
     )
     search.add_argument(
         "--minimise",
-        choices=["parameters", "macs", "memory"],
+        choices=MINIMISED,
         default="parameters",
         help="what is to be least of those that reach the target (default: parameters)",
     )

@@ -1,7 +1,7 @@
 """What the rows of the paper cost on this machine, side by side: the resource columns of Tables 1, 2 and 4.
 
 All networks are built at once and timed in turns, so that a noisy machine is fair to them; only ratios within one run
-mean something. Weights do not matter. After each turn the record is written, and the same command goes on from there.
+mean something. Weights do not matter. The record is written after each turn, and the same command resumes from it.
 """
 
 from __future__ import annotations

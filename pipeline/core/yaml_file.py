@@ -32,18 +32,6 @@ def read_yaml(path: Path) -> Any:
     return values
 
 
-def round_trip_yaml() -> YAML:
-    """Return a reader and writer of YAML that keeps comments, quotes and the word null."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 10_000
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.representer.add_representer(
-        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
-    return yaml
-
-
 def _find_foreign(value: Any, where: str = "") -> str | None:
     """Return the first value that YAML has and JSON has not, in words; None where there is none."""
     if isinstance(value, dict):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from pipeline.core.errors import UserError
-from pipeline.core.yaml_file import round_trip_yaml
 from pipeline.models import find_family
 from pipeline.models.choice import DEFAULT_FAMILY
 from pipeline.paper.rivals import Row
 from pipeline.paper.rows import family, model_params
-from pipeline.params import load_params, parse_params
+from pipeline.params import load_params
+from pipeline.params.edit import edit_params
 
 RECIPE = [
     {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, "epochs": 130, "patience": 10},
@@ -40,8 +38,11 @@ def use(row: Row, path: Path = Path("params.yaml"), recipe: bool = False) -> lis
             f"{path}: no data set {row.dataset!r} under datasets:, there are {', '.join(params.datasets)}; "
             "add it there (README, 'Your own data'), then run this again"
         )
-    yaml = round_trip_yaml()
-    document = yaml.load(path.read_text(encoding="utf-8"))
+    return edit_params(path, lambda document: _apply(document, row, recipe))
+
+
+def _apply(document: Any, row: Row, recipe: bool) -> list[str]:
+    """Write ``row`` into ``document``; return what changed, a line each."""
     changes: list[str] = []
     _set(document, "data", row.dataset, changes)
     _set_model(document, row, changes)
@@ -55,11 +56,6 @@ def use(row: Row, path: Path = Path("params.yaml"), recipe: bool = False) -> lis
     if recipe:
         document["train"]["phases"] = [_in_one_line(phase) for phase in RECIPE]
         changes.append("train.phases: the paper's, AdamW then SGD")
-    buffer = io.StringIO()
-    yaml.dump(document, buffer)
-    parse_params(YAML(typ="safe").load(buffer.getvalue()), str(path))
-    if changes:
-        path.write_text(buffer.getvalue(), encoding="utf-8")
     return changes
 
 

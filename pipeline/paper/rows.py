@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pipeline.core.errors import UserError, did_you_mean
@@ -19,6 +20,15 @@ def figure(row: Row) -> tuple[str, float]:
             if reported.get(name) is not None:
                 return name, float(reported[name])
     raise ValueError(f"paper.yaml: {row.name}: no table reports top1 or miou")
+
+
+def tradeoff(rows: Iterable[Row], data: str, metric: str) -> list[tuple[float, float, str]]:
+    """Return Figure 1's points, (parameters, percent, name), of those of ``rows`` that are judged so on ``data``."""
+    return [
+        (float(row.parameters), figure(row)[1], row.name.removeprefix(f"{row.dataset} "))
+        for row in rows
+        if row.dataset == data and figure(row)[0] == metric
+    ]
 
 
 def tables(row: Row) -> str:

@@ -36,16 +36,16 @@ class SearchParams(Section):
 
     space: Annotated[dict[str, Range | Choices], Field(min_length=1)]
     """Keys of ``model`` and ``train``, as in ``model.dim`` or ``train.phases.0.lr``: a range, ``{low: 4, high: 16}``,
-    or a list of choices. Values that the network cannot take are left out, and said."""
+    or a list of choices. Values that the network cannot take are left out and named."""
     objectives: Annotated[tuple[Objective, ...], Field(min_length=1)] = ("accuracy", "parameters")
     """What is made best: the task's accuracy on val and images a second as high, the others as low as can be. macs are
     those of one image, memory the bytes that training keeps of one image."""
     trials: PositiveInt | None = 40
     """Trainings at most, those stopped early among them."""
     epochs: Annotated[float, Field(gt=0)] | None = None
-    """Epochs at most, over all trainings; none begins after them."""
+    """Epochs at most, over all trainings: none starts beyond them."""
     hours: Annotated[float, Field(gt=0)] | None = None
-    """Hours of training at most, added up over all processes; none begins after them."""
+    """Hours of training at most, added up over all processes: none starts beyond them."""
     prune: bool = True
     """Stop a training whose accuracy lies below the median of those before it that cost no more, at the same epoch; the
     first five are never stopped."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from pipeline.core.markdown import table
 from pipeline.paper.rivals import Row, rival_rows
-from pipeline.paper.rows import figure
+from pipeline.paper.rows import tradeoff
 from pipeline.tasks.metrics import METRIC_LABELS
 from pipeline.tracking.store import Run
 from wavemix import paper_rows
@@ -28,14 +28,7 @@ def tradeoff_points(
         "paper, WaveMix-Lite": paper_rows().values(),
         "paper, others": rival_rows().values(),
     }
-    groups = {
-        name: [
-            (float(row.parameters), figure(row)[1], row.name.removeprefix(f"{row.dataset} "))
-            for row in rows
-            if row.dataset == data and figure(row)[0] == metric
-        ]
-        for name, rows in printed.items()
-    }
+    groups = {name: tradeoff(rows, data, metric) for name, rows in printed.items()}
     groups["ours"] = ours
     found = {name: points for name, points in groups.items() if points}
     return found if sum(map(len, found.values())) > 1 else {}

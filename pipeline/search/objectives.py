@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,8 +44,15 @@ def count_cost(params: Params, manifest: Manifest, device: torch.device) -> Cost
         )
 
 
-def dominates(one: Sequence[float], other: Sequence[float], objectives: Sequence[str]) -> bool:
-    """Return whether ``one`` is at least as good as ``other`` in all ``objectives`` and better in one."""
-    signs = [1 if name in HIGHER_IS_BETTER else -1 for name in objectives]
-    gains = [sign * (mine - theirs) for sign, mine, theirs in zip(signs, one, other, strict=True)]
-    return min(gains) >= 0 and max(gains) > 0
+def figure_of(objective: str, accuracy: float | None, rate: float | None, cost: Cost | None) -> float | None:
+    """Return the figure of ``objective``, given all that is known of a trial; None where it has none yet."""
+    if objective == "accuracy":
+        return accuracy
+    if objective == "images_per_second":
+        return rate
+    return None if cost is None else float(getattr(cost, objective))
+
+
+def percent(share: float | None) -> str:
+    """Return an accuracy in words."""
+    return "–" if share is None else f"{100 * share:.2f} %"

@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 from pipeline.core.atomic import write_atomically
 from pipeline.core.markdown import table
 from pipeline.paper.rivals import all_rows
-from pipeline.paper.rows import figure
+from pipeline.paper.rows import tradeoff
 from pipeline.plotting import charts, fronts, style
 from pipeline.plotting.fronts import Point
 from pipeline.report.html import to_html
-from pipeline.search.objectives import HIGHER_IS_BETTER, LABELS
+from pipeline.search.objectives import HIGHER_IS_BETTER, LABELS, percent
+from pipeline.search.space import shown
 from pipeline.search.study import Tried
 from pipeline.search.worker import Search, tracker_of
 from pipeline.tasks.metrics import METRIC_LABELS
@@ -43,21 +44,18 @@ def write_page(search: Search, out: Path) -> Path:
     write_atomically(out / "search.md", text)
     write_atomically(out / PAGE, to_html(text, f"Search on {search.params.data}", out))
     if search.study.run_id is not None:
-        tracker = tracker_of(search)
-        tracker.start(run_id=search.study.run_id)
-        tracker.log_artifact(out, "search")
-        tracker.finish()
+        with search.study.alone():
+            tracker = tracker_of(search)
+            tracker.start(run_id=search.study.run_id)
+            tracker.log_artifact(out, "search")
+            tracker.finish()
     return out / PAGE
 
 
 def _front(search: Search, points: Sequence[Point], cost: str) -> Figure:
-    printed = [
-        Point(float(row.parameters), figure(row)[1], row.name.removeprefix(f"{row.dataset} "))
-        for row in all_rows().values()
-        if cost == "parameters" and row.dataset == search.params.data and figure(row)[0] == search.metric
-    ]
+    printed = tradeoff(all_rows().values(), search.params.data, search.metric) if cost == "parameters" else []
     most = max(point.cost for point in points)
-    near = [point for point in printed if point.cost <= 4 * most]
+    near = [Point(*row) for row in printed if row[0] <= 4 * most]
     values = sorted(point.value for point in points)
     floor = values[len(values) // 4] - 2 if len(values) >= 8 else None
     label = METRIC_LABELS[search.metric]
@@ -91,10 +89,8 @@ def as_markdown(search: Search, tried: Sequence[Tried], costs: Sequence[str], im
         state: sum(one.state == state for one in trained)
         for state in ("complete", "pruned", "fail", "running")
     }
-    same, skipped = (
-        sum(one.same_as is not None for one in tried),
-        sum("not smaller" in one.note for one in tried),
-    )
+    same = sum(one.same_as is not None for one in tried)
+    skipped = len(tried) - len(trained) - same
     hours = sum(one.seconds for one in tried) / 3600
     parts = [
         f"# Search on {search.params.data}",
@@ -129,13 +125,13 @@ def evidence(search: Search, tried: Sequence[Tried]) -> str:
     assert target is not None
     name, wanted = target.minimise, f"{target.metric} {100 * target.value:g} %"
     trained = [one for one in tried if one.was_trained and one.best is not None and one.cost is not None]
-    reached = [one for one in trained if (one.best or 0) >= target.value and one.state == "complete"]
+    reached = [one for one in trained if target.is_reached_by(one)]
     if not reached:
         best = max(trained, key=lambda one: one.best or 0, default=None)
         found = (
             "no training ended"
             if best is None
-            else f"the best is trial {best.number} with {_percent(best.best)}"
+            else f"the best is trial {best.number} with {percent(best.best)}"
         )
         return f"No trial reached {wanted}; {found}."
     least = min(reached, key=lambda one: one.figure(name) or 0)
@@ -145,16 +141,12 @@ def evidence(search: Search, tried: Sequence[Tried]) -> str:
         "nothing smaller was tried"
         if near is None
         else f"of {len(smaller)} smaller ones that were trained the best is trial {near.number} with "
-        f"{_percent(near.best)} at {near.figure(name):,.0f}"
+        f"{percent(near.best)} at {near.figure(name):,.0f}"
     )
     return (
         f"{wanted} is reached with {least.figure(name):,.0f} {LABELS[name]} (trial {least.number}, "
-        f"{_percent(least.best)}); {said}."
+        f"{percent(least.best)}); {said}."
     )
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.2f} %"
 
 
 def _table(search: Search, tried: Sequence[Tried]) -> str:
@@ -163,7 +155,7 @@ def _table(search: Search, tried: Sequence[Tried]) -> str:
         [
             one.number,
             one.state if one.same_as is None else f"as {one.same_as}",
-            _percent(one.best),
+            percent(one.best),
             *(
                 ["–"] * 3
                 if one.cost is None
@@ -171,7 +163,7 @@ def _table(search: Search, tried: Sequence[Tried]) -> str:
             ),
             "–" if one.rate is None else f"{one.rate:,.0f}",
             len(one.curve),
-            *(_cell(one.drawn.get(key)) for key in keys),
+            *(shown(one.drawn.get(key)) for key in keys),
             one.note,
         ]
         for one in tried
@@ -187,10 +179,6 @@ def _table(search: Search, tried: Sequence[Tried]) -> str:
         "epochs",
     ]
     return table([*header, *keys, "note"], rows)
-
-
-def _cell(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _as_csv(tried: Sequence[Tried], metric: str) -> str:

@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 from pipeline.core.errors import UserError, did_you_mean, one_line
@@ -18,8 +19,6 @@ FIXED = ("model.family", "train.amp", "train.repeats", "train.seed")
 one training, and its seed is no property to choose networks by."""
 MOST_VALUES = 4096
 """Whole numbers of a range that are tried one by one for whether the network takes them."""
-
-Value = str | int | float | bool | None
 
 
 class Draw(Protocol):
@@ -39,30 +38,22 @@ class Dimension:
     key: str
     """Dotted, as in ``train.phases.0.lr``."""
     choices: tuple[Any, ...] = ()
-    """The values, of a range of whole numbers those that are allowed; empty for a range of real numbers."""
-    low: float = 0.0
-    high: float = 0.0
+    """The values, where they are no even range."""
+    low: float = 0
+    high: float = 0
+    step: int = 0
+    """Between whole numbers; 0 for real ones."""
     log: bool = False
-    ordered: bool = False
-    """The choices are numbers of a range."""
 
     def draw(self, trial: Draw) -> Any:
         """Return a value; the same for a trial that has drawn it before."""
-        if not self.choices:
-            return trial.suggest_float(self.key, self.low, self.high, log=self.log)
-        steps = (
-            {after - before for before, after in zip(self.choices, self.choices[1:], strict=False)}
-            if self.ordered
-            else set()
-        )
-        if self.ordered and len(steps) <= 1:
-            step = next(iter(steps), 1)
+        if self.choices:
+            return json.loads(trial.suggest_categorical(self.key, [json.dumps(one) for one in self.choices]))
+        if self.step:
             # Optuna draws either with a step or in the logarithm.
-            log = self.log and step == 1
-            return trial.suggest_int(self.key, self.choices[0], self.choices[-1], step=step, log=log)
-        return json.loads(
-            trial.suggest_categorical(self.key, [json.dumps(choice) for choice in self.choices])
-        )
+            log = self.log and self.step == 1
+            return trial.suggest_int(self.key, int(self.low), int(self.high), step=self.step, log=log)
+        return trial.suggest_float(self.key, self.low, self.high, log=self.log)
 
 
 @dataclass(frozen=True)
@@ -79,10 +70,14 @@ class Space:
 
     def values(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of ``params.yaml`` with those ``drawn`` in their places."""
-        values = copy.deepcopy(dict(self.base))
-        for key, value in drawn.items():
-            put(values, key, value)
-        return values
+        return _with(self.base, drawn)
+
+
+def _with(base: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
+    values = copy.deepcopy(dict(base))
+    for key, value in drawn.items():
+        put(values, key, value)
+    return values
 
 
 def put(values: Any, key: str, value: Any) -> None:
@@ -172,17 +167,23 @@ def _whole(key: str, low: int, high: int, log: bool, problem: Callable[[Any], st
     if len(taken) < len(problems):
         shown = ", ".join(map(str, taken[:12])) + (", ..." if len(taken) > 12 else "")
         print(f"search.space: {key}: of {low} to {high} these are allowed: {shown}", flush=True)
-    return Dimension(key, taken, log=log, ordered=True)
+    steps = {after - before for before, after in pairwise(taken)}
+    if len(steps) > 1:
+        return Dimension(key, taken)
+    return Dimension(key, low=taken[0], high=taken[-1], step=next(iter(steps), 1), log=log)
 
 
 def _try(
     base: Mapping[str, Any], key: str, value: Any, check: Callable[[Mapping[str, Any]], None]
 ) -> str | None:
     """Return what is wrong with ``value`` at ``key`` when all else is as in ``base``."""
-    values = copy.deepcopy(dict(base))
-    put(values, key, value)
     try:
-        check(values)
+        check(_with(base, {key: value}))
     except UserError as error:
         return one_line(error)
     return None
+
+
+def shown(value: object) -> str:
+    """Return a drawn value as people read it."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -10,8 +10,9 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.locks import exclusive_lock
 from pipeline.core.redact import without_credentials
-from pipeline.search.objectives import HIGHER_IS_BETTER, Cost
+from pipeline.search.objectives import HIGHER_IS_BETTER, Cost, figure_of
 
 FORMAT = 1
 """Of what this module writes into a storage."""
@@ -72,11 +73,7 @@ class Tried:
 
     def figure(self, objective: str) -> float | None:
         """Return the figure of an objective; None where it has none yet."""
-        if objective == "accuracy":
-            return self.best
-        if objective == "images_per_second":
-            return self.rate
-        return None if self.cost is None else float(getattr(self.cost, objective))
+        return figure_of(objective, self.best, self.rate, self.cost)
 
 
 class Study:
@@ -87,10 +84,10 @@ class Study:
         name: tells the studies of a storage apart: equal searches have equal names.
         objectives: figures of `Tried.figure`, of which `HIGHER_IS_BETTER` says how to judge them.
         about: what is searched, for people who read the storage.
-        locks: a folder on this machine.
+        folder: of locks and of trials under way, on this machine.
 
     Raises:
-        UserError: the storage does not answer, or another version wrote it.
+        UserError: the storage cannot be reached, or another version wrote it.
     """
 
     def __init__(
@@ -100,9 +97,9 @@ class Study:
         objectives: Sequence[str],
         seed: int,
         about: Mapping[str, str],
-        locks: Path,
+        folder: Path,
     ) -> None:
-        self.name, self.objectives, self._locks = name, tuple(objectives), locks
+        self.name, self.objectives, self.folder = name, tuple(objectives), folder
         self._local = storage.startswith("sqlite")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
@@ -147,14 +144,18 @@ class Study:
         """Return all trials, by number."""
         return [_tried(trial) for trial in self._study.get_trials(deepcopy=False)]
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Return a context in which no other process of this machine claims a trial or writes to the study's run."""
+        return exclusive_lock(self.folder / "claims.lock", wait=True, quietly=True)
+
     @contextmanager
-    def claim(self, room_left: Any) -> Iterator[Trial | None]:
+    def claim(self, room_left: Callable[[Sequence[Tried]], bool]) -> Iterator[Trial | None]:
         """Yield a trial that no other process has, while the block runs; None where nothing is left to do.
 
         First those that a process of this machine left behind. Then a new one, if ``room_left(tried)`` is true.
         """
         with ExitStack() as held:
-            with exclusive_lock(self._locks / "claims.lock", wait=True, quietly=True):
+            with self.alone():
                 trial = self._left_behind(held)
                 if trial is None and room_left(self.tried()):
                     trial = self._study.ask()
@@ -168,12 +169,15 @@ class Study:
 
     def importances(self) -> dict[str, float]:
         """Return how much each key had to do with the accuracy, shares of 1; empty where too few trials ended."""
-        try:
-            return optuna.importance.get_param_importances(
-                self._study, target=lambda trial: -max(_curve(trial), default=0.0)
-            )
-        except (RuntimeError, ValueError, ZeroDivisionError):
-            return {}
+        with warnings.catch_warnings():
+            # It says that it looks for low values, which is why the accuracy is given to it negated.
+            warnings.filterwarnings("ignore", "PedAnovaImportanceEvaluator computes")
+            try:
+                return optuna.importance.get_param_importances(
+                    self._study, target=lambda trial: -max(_curve(trial), default=0.0)
+                )
+            except (RuntimeError, ValueError, ZeroDivisionError):
+                return {}
 
     def _left_behind(self, held: ExitStack) -> Trial | None:
         for frozen in self._study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
@@ -197,7 +201,7 @@ class Study:
         return bool(host == platform.node())
 
     def _lock(self, number: int) -> Path:
-        return self._locks / f"trial-{number}.lock"
+        return self.folder / f"trial-{number}.lock"
 
 
 class RepeatableSampler(BaseSampler):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.core.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.search.study import Tried
 
 MINIMISED = ("parameters", "macs", "memory")
 """What can be made small: costs that are counted, not measured."""
@@ -34,3 +38,7 @@ class Target:
         if match[1] != metric:
             raise UserError(f"--target: got {match[1]}, but networks on this data are judged by {metric}")
         return cls(metric, float(match[2]), minimise)
+
+    def is_reached_by(self, tried: Tried) -> bool:
+        """Return whether a trial that was trained to its end has the accuracy."""
+        return tried.state == "complete" and tried.best is not None and tried.best >= self.value

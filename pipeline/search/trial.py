@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from pipeline.checkpoints import result_cache
 from pipeline.checkpoints.trained import Trained
 from pipeline.core.errors import UserError, one_line
 from pipeline.params import Params
-from pipeline.search.objectives import HIGHER_IS_BETTER, Cost
+from pipeline.search.objectives import HIGHER_IS_BETTER, Cost, figure_of
 from pipeline.search.study import Tried
 from pipeline.train.cadence import Timer
 from pipeline.train.experiment import train_once
@@ -71,7 +70,7 @@ def is_behind(
     small network is not to be stopped for the accuracy of large ones.
     """
     costs = [name for name in objectives if name != "accuracy"]
-    own = [rate if name == "images_per_second" else float(getattr(cost, name)) for name in costs]
+    own = [figure_of(name, None, rate, cost) for name in costs]
     rivals = [
         max(other.curve[: len(curve)])
         for other in others
@@ -83,8 +82,10 @@ def is_behind(
     return len(rivals) >= FIRST_TRIALS and max(curve) < statistics.median(rivals)
 
 
-def _no_costlier(figure: float | None, mine: float, objective: str) -> bool:
-    return figure is not None and (figure >= mine if objective in HIGHER_IS_BETTER else figure <= mine)
+def _no_costlier(figure: float | None, mine: float | None, objective: str) -> bool:
+    if figure is None or mine is None:
+        return False
+    return figure >= mine if objective in HIGHER_IS_BETTER else figure <= mine
 
 
 def train_trial(
@@ -109,8 +110,3 @@ def forget_trial(folder: Path) -> None:
     if (folder / "best").exists():
         result_cache.forget(folder / "best")
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def cost_values(cost: Cost) -> dict[str, int]:
-    """Return ``cost`` as values that JSON has."""
-    return asdict(cost)

@@ -21,11 +21,11 @@ from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import FILE_NAME, Manifest, read_manifest
 from pipeline.models import check_network
 from pipeline.params import Params, SearchParams, load_params, parse_params
-from pipeline.search.objectives import Cost, count_cost
-from pipeline.search.space import Space, build_space
+from pipeline.search.objectives import Cost, count_cost, percent
+from pipeline.search.space import Space, build_space, shown
 from pipeline.search.study import Study, Tried, drawn_values
 from pipeline.search.target import Target
-from pipeline.search.trial import Progress, cost_values, forget_trial, is_behind, train_trial
+from pipeline.search.trial import Progress, forget_trial, is_behind, train_trial
 from pipeline.tasks import task_of
 from pipeline.tasks.network import network_spec
 from pipeline.tracking import names
@@ -47,8 +47,6 @@ class Search:
     space: Space
     study: Study
     target: Target | None
-    work: Path
-    """Of trials under way."""
     device: torch.device
 
     @property
@@ -65,7 +63,7 @@ def open_search(path: Path, target: str | None = None, minimise: str = "paramete
         limits: trials, epochs and hours in place of those of ``path``, where they are not None.
 
     Raises:
-        UserError: something in ``path`` cannot be searched, or the storage does not answer.
+        UserError: something in ``path`` cannot be searched, or the storage cannot be reached.
     """
     params = load_params(path)
     settings = _settings(path, params).model_copy(
@@ -83,10 +81,7 @@ def open_search(path: Path, target: str | None = None, minimise: str = "paramete
     space = build_space(settings, read_yaml(path), check)
     names.tracking_uri(params)  # a store that MLflow cannot use is refused before any work
     study = _open_study(params, settings, wanted, file_sha256(folder / FILE_NAME))
-    work = work_folder("search", study.name)
-    return Search(
-        settings, params, manifest, space, study, wanted, work, choose_device(params.machine.device)
-    )
+    return Search(settings, params, manifest, space, study, wanted, choose_device(params.machine.device))
 
 
 def _settings(path: Path, params: Params) -> SearchParams:
@@ -118,7 +113,7 @@ def run_search(search: Search) -> None:
 
     Raises:
         UserError: the first trials all failed.
-        SystemExit: a signal came; the trial under way is saved, and the next call goes on with it.
+        SystemExit: a signal came; the trial under way is saved, and the next call resumes it.
     """
     _open_parent(search)
     known = 0
@@ -132,7 +127,7 @@ def run_search(search: Search) -> None:
 
 
 def _room_left(settings: SearchParams, tried: Sequence[Tried]) -> bool:
-    trained = [one for one in tried if one.was_trained or one.state == "running"]
+    trained = [one for one in tried if one.was_trained]
     return (
         (settings.trials is None or len(trained) < settings.trials)
         and (settings.epochs is None or sum(len(one.curve) for one in trained) < settings.epochs)
@@ -161,13 +156,13 @@ def _run_trial(search: Search, trial: Trial) -> bool:
         trial.set_user_attr("note", str(error))
         study.tell(trial, "fail")
         return True
-    trial.set_user_attr("cost", cost_values(cost))
+    trial.set_user_attr("cost", asdict(cost))
     if (smaller := _reached_with_no_more(search.target, cost, others)) is not None:
         trial.set_user_attr("note", f"not smaller than trial {smaller}, which reached the target")
         study.tell(trial, "pruned")
         return False
     print(f"trial {number}: {_words(drawn)}; {cost.parameters:,} parameters", flush=True)
-    folder = search.work / f"trial-{number}"
+    folder = study.folder / f"trial-{number}"
     progress = Progress(
         f"val/{search.metric}",
         trial.set_user_attr,
@@ -194,8 +189,8 @@ def _tell(search: Search, trial: Trial, state: str) -> None:
     figures = [tried.figure(name) for name in search.study.objectives]
     values = [figure for figure in figures if figure is not None] if state == "complete" else None
     search.study.tell(trial, state, values)
-    best = "–" if tried.best is None else f"{100 * tried.best:.2f} %"
-    print(f"trial {trial.number}: {state} {tried.note} {search.metric} {best}".replace("  ", " "), flush=True)
+    said = [f"trial {trial.number}:", state, tried.note, search.metric, percent(tried.best)]
+    print(" ".join(filter(None, said)), flush=True)
 
 
 def _same(trial: Trial, others: Sequence[Tried]) -> Tried | None:
@@ -207,7 +202,7 @@ def _same(trial: Trial, others: Sequence[Tried]) -> Tried | None:
 def _tell_same(search: Search, trial: Trial, same: Tried) -> None:
     trial.set_user_attr("same_as", same.number)
     if same.cost is not None:
-        trial.set_user_attr("cost", cost_values(same.cost))
+        trial.set_user_attr("cost", asdict(same.cost))
     if same.state != "complete":
         search.study.tell(trial, "fail" if same.state == "fail" else "pruned")
         return
@@ -221,21 +216,12 @@ def _reached_with_no_more(target: Target | None, cost: Cost, others: Sequence[Tr
     if target is None:
         return None
     mine = getattr(cost, target.minimise)
-    for other in others:
-        figure = other.figure(target.minimise)
-        if (
-            other.state == "complete"
-            and (other.best or 0) >= target.value
-            and figure is not None
-            and figure <= mine
-        ):
-            return other.number
-    return None
+    reached = (one for one in others if target.is_reached_by(one) and one.cost is not None)
+    return next((one.number for one in reached if getattr(one.cost, target.minimise) <= mine), None)
 
 
 def _words(drawn: Mapping[str, Any]) -> str:
-    shown = {key: f"{value:.3g}" if isinstance(value, float) else str(value) for key, value in drawn.items()}
-    return ", ".join(f"{key} {value}" for key, value in shown.items())
+    return ", ".join(f"{key} {shown(value)}" for key, value in drawn.items())
 
 
 def _tags(search: Search, number: int) -> dict[str, str]:
@@ -248,15 +234,16 @@ def _tags(search: Search, number: int) -> dict[str, str]:
 
 def tracker_of(search: Search) -> Tracker:
     """Return what writes to the run that the trials' runs belong to."""
-    return Tracker(names.tracking_uri(search.params), search.params.data, search.work / "mlflow")
+    return Tracker(names.tracking_uri(search.params), search.params.data, search.study.folder / "mlflow")
 
 
 def _open_parent(search: Search) -> None:
-    """Start the study's run in MLflow, once."""
-    if search.study.run_id is not None:
-        return
-    tracker = tracker_of(search)
-    tracker.start(name=f"search {search.study.name}", tags=names.source_tags())
-    tracker.log_params(names.flatten({"search": search.settings.model_dump(mode="json")}))
-    tracker.finish("RUNNING")
-    search.study.run_id = tracker.run_id
+    """Start the study's run in MLflow, once for all processes."""
+    with search.study.alone():
+        if search.study.run_id is not None:
+            return
+        tracker = tracker_of(search)
+        tracker.start(name=f"search {search.study.name}", tags=names.source_tags())
+        tracker.log_params(names.flatten({"search": search.settings.model_dump(mode="json")}))
+        tracker.finish("RUNNING")
+        search.study.run_id = tracker.run_id

@@ -36,6 +36,12 @@ def train_once(
 
     DVC clears ``out`` and ``curves`` before it trains. Killed before it recorded them, it shall not have to train
     again; and what a killed DVC leaves behind may still be at work.
+
+    Args:
+        tags: of its run in MLflow, besides those that every training has.
+
+    Raises:
+        EndTraining: an observer raised it; nothing is kept.
     """
     names.tracking_uri(params)  # a store that MLflow cannot use is refused before any work
     processes = Processes(choose_device(params.machine.device))
@@ -47,21 +53,12 @@ def train_once(
         return finished or _train(params, sources, processes, out, curves, observers, tags or {})
 
 
-def train(
-    params: Params,
-    out: Path,
-    curves: Path,
-    observers: Sequence[Observer] = (),
-    tags: Mapping[str, str] | None = None,
-) -> Trained:
+def train(params: Params, out: Path, curves: Path, observers: Sequence[Observer] = ()) -> Trained:
     """Train the network of ``params`` on its prepared data, ``train.repeats`` times with seeds one after another.
 
     Writes the best network to ``out`` and a row per epoch of its training to ``curves`` (CSV), and keeps both until
     `result_cache.forget`. An unfinished training of the same params and data is resumed; with other params or data it
     starts anew.
-
-    Args:
-        tags: of its run in MLflow, besides those that every training has.
 
     Raises:
         UserError: data or params do not fit.
@@ -69,7 +66,7 @@ def train(
         EndTraining: an observer raised it; nothing is kept.
     """
     processes = Processes(choose_device(params.machine.device))
-    return _train(params, read_sources(params, processes), processes, out, curves, observers, tags or {})
+    return _train(params, read_sources(params, processes), processes, out, curves, observers, {})
 
 
 def _train(

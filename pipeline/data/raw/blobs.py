@@ -23,8 +23,8 @@ MAX_BLOB_BYTES = 1 << 30
 class Blob:
     """``length`` stored bytes at ``offset`` of ``file`` (a path or an fsspec URL), deflated or not.
 
-    ``version`` is another when ``file`` was replaced or written again: its inode and times of change, or what the
-    object store says.
+    ``version`` changes when ``file`` is replaced or rewritten: its inode and times of change, or what the object store
+    reports.
     """
 
     file: str

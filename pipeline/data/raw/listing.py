@@ -33,7 +33,7 @@ Options = dict[str, str | int | float | bool]
 class Row:
     """Image ``index`` of an ``.npy`` array of uint8 (N, H, W) or (N, H, W, 3), read through a memory map.
 
-    ``version`` is another when the array was made of other raw files.
+    ``version`` changes when the array is rebuilt from other raw files.
     """
 
     file: str

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from mlflow import MlflowClient
 
 from pipeline.cli.parser import main
 from pipeline.core.errors import UserError
-from pipeline.params import Params, parse_params
+from pipeline.params import Params, load_params
 from pipeline.search import trial, worker
-from pipeline.search.objectives import Cost, dominates
+from pipeline.search.objectives import HIGHER_IS_BETTER, Cost
 from pipeline.search.page import evidence, on_front, write_page
 from pipeline.search.study import Tried
 from pipeline.search.target import Target
@@ -52,6 +53,13 @@ def result(tried: list[Tried]) -> list[tuple[Any, ...]]:
     return [(one.number, one.state, one.drawn, one.cost, one.curve, one.same_as) for one in tried]
 
 
+def dominates(one: Sequence[float], other: Sequence[float], objectives: Sequence[str]) -> bool:
+    """Whether ``one`` is at least as good as ``other`` in all ``objectives`` and better in one."""
+    signs = [1 if name in HIGHER_IS_BETTER else -1 for name in objectives]
+    gains = [sign * (mine - theirs) for sign, mine, theirs in zip(signs, one, other, strict=True)]
+    return min(gains) >= 0 and max(gains) > 0
+
+
 def searched(path: Path, **options: Any) -> Search:
     search = open_search(path, **options)
     run_search(search)
@@ -80,15 +88,9 @@ def test_a_search_ends_in_a_front_that_params_can_take(
         one.name for one in Path("reports/search").iterdir()
     }
     main(["search", "--use", str(front[0].number)])
-    chosen = parse_params(json.loads(path.read_text()) if path.read_text().startswith('{"') else _yaml(path))
+    chosen = load_params(path)
     assert chosen.model.model_dump()["dim"] == front[0].drawn["model.dim"]
     assert chosen.train.phases[0].lr == front[0].drawn["train.phases.0.lr"]
-
-
-def _yaml(path: Path) -> Any:
-    from pipeline.core.yaml_file import read_yaml
-
-    return read_yaml(path)
 
 
 def test_trials_are_runs_below_one_parent(toy: Callable[..., Params]) -> None:
@@ -262,8 +264,6 @@ def test_what_cannot_be_searched_is_refused_before_any_work(
 ) -> None:
     with pytest.raises(UserError) as refused:
         open_search(write(toy(), **search))
-    import re
-
     assert all(re.search(part, str(refused.value)) for part in said.split("|")), refused.value
     assert "\n" not in str(refused.value)
     assert not Path("studies.db").exists()
