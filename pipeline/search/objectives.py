@@ -16,7 +16,7 @@ HIGHER_IS_BETTER = ("accuracy", "images_per_second")
 LABELS = {
     "parameters": "parameters",
     "macs": "multiply-accumulates",
-    "memory": "bytes an image keeps in training",
+    "memory": "activations kept per image, bytes",
     "images_per_second": "training, images/s",
 }
 """What readers call the costs."""

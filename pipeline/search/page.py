@@ -95,12 +95,13 @@ def as_markdown(search: Search, tried: Sequence[Tried], costs: Sequence[str], im
     parts = [
         f"# Search on {search.params.data}",
         f"{len(trained)} trainings ({', '.join(f'{count} {state}' for state, count in counts.items() if count)}) in "
-        f"{hours:.2f} hours and {sum(len(one.curve) for one in trained)} epochs; {same} draws had been trained before, "
-        f"{skipped} were not smaller than what had reached the target. Study `{search.study.name}`, seed "
-        f"{search.settings.seed}. One training each: a difference of a few tenths of a percent is noise.",
+        f"{hours:.2f} hours and {sum(len(one.curve) for one in trained)} epochs; {same} draws had been trained before. "
+        f"Study `{search.study.name}`, seed {search.settings.seed}. One training each, judged by "
+        f"{search.manifest.split('val').samples:,} samples of val: small differences may be chance.",
     ]
     if search.target is not None:
-        parts += ["## The target", evidence(search, tried)]
+        unneeded = f"{skipped} draws were not trained: they are not smaller than one that had reached it."
+        parts += ["## The target", f"{evidence(search, tried)} {unneeded}"]
     for cost in costs:
         if best := on_front(tried, cost):
             parts += [

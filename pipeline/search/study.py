@@ -103,14 +103,16 @@ class Study:
         self._local = storage.startswith("sqlite")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
-            self._study = optuna.create_study(
-                storage=_open(storage),
-                study_name=name,
-                directions=["maximize" if one in HIGHER_IS_BETTER else "minimize" for one in objectives],
-                sampler=RepeatableSampler(seed),
-                pruner=optuna.pruners.NopPruner(),
-                load_if_exists=True,
-            )
+            # Two processes that create the same tables at the same time fail each other.
+            with exclusive_lock(folder.parent / "storage.lock", wait=True, quietly=True):
+                self._study = optuna.create_study(
+                    storage=_open(storage),
+                    study_name=name,
+                    directions=["maximize" if one in HIGHER_IS_BETTER else "minimize" for one in objectives],
+                    sampler=RepeatableSampler(seed),
+                    pruner=optuna.pruners.NopPruner(),
+                    load_if_exists=True,
+                )
         except (
             RuntimeError,
             ImportError,

@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 
 from pipeline.cli.parser import main
 from pipeline.core.errors import UserError
+from pipeline.core.locks import exclusive_lock
 from pipeline.params import Params, load_params
 from pipeline.search import trial, worker
 from pipeline.search.objectives import HIGHER_IS_BETTER, Cost
@@ -174,6 +175,24 @@ def test_two_processes_share_a_study(toy: Callable[..., Params]) -> None:
     assert len(set(drawn)) == len(drawn), "none was trained twice"
 
 
+def test_one_process_at_a_time_makes_the_storage(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = optuna.create_study
+    held: list[bool] = []
+
+    def make_alone(**options: Any) -> Any:
+        with pytest.raises(UserError, match="at work on the same"), exclusive_lock(Path(lock)):
+            pass
+        held.append(True)
+        return make(**options)
+
+    lock = ".work/search/storage.lock"
+    monkeypatch.setattr(optuna, "create_study", make_alone)
+    open_search(write(toy()))
+    assert held == [True]
+
+
 @pytest.mark.slow
 def test_a_search_killed_five_times_ends_as_an_undisturbed_one(toy: Callable[..., Params]) -> None:
     path = write(toy(), trials=6)
@@ -278,8 +297,8 @@ def test_a_target_is_a_share_of_the_metric(text: str) -> None:
 def test_a_storage_of_another_version_is_refused(toy: Callable[..., Params]) -> None:
     path = write(toy())
     search = open_search(path)
-    study = optuna.load_study(study_name=search.study.name, storage="sqlite:///studies.db")
-    study.set_user_attr("format", 99)
+    stored = optuna.load_study(study_name=search.study.name, storage="sqlite:///studies.db")
+    stored.set_user_attr("format", 99)
     with pytest.raises(UserError, match="another version wrote study"):
         open_search(path)
     Path("studies.db").write_bytes(b"no database at all" * 100)
