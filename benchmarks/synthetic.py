@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.data.shards.encoding import Pixels, encode_image, members
-from pipeline.data.shards.layout import Encoding, shard_name
-from pipeline.data.shards.manifest import FILE_NAME, Manifest, Split
-from pipeline.data.shards.targets import TARGETS
-from pipeline.data.shards.writer import ShardWriter
+from pipeline.data.shards.encoding import Pixels
+from pipeline.data.shards.layout import Encoding
+from pipeline.data.shards.manifest import Manifest
+from tests.pipeline.shards import write_splits
 
 CLASSES = 10
 
@@ -29,33 +28,12 @@ def write_shards(
     folder: Path, size: tuple[int, int], samples: dict[str, int], encoding: Encoding, per_shard: int = 2048
 ) -> Manifest:
     """Write shards of a ten-class dataset of that many ``samples`` per split; all shards have the same images."""
-    folder.mkdir(parents=True)
-    splits = {}
-    for number, (split, count) in enumerate(samples.items()):
-        images, shards = draw(min(count, per_shard), size, number), []
-        targets = np.random.default_rng(number).integers(0, CLASSES, count)
-        for index, start in enumerate(range(0, count, per_shard)):
-            name, stop = shard_name(split, index), min(start + per_shard, count)
-            with ShardWriter(folder / name) as writer:
-                for key in range(start, stop):
-                    content = encode_image(images[key - start], encoding, 95)
-                    writer.add(key, members(content, int(targets[key]), TARGETS["classification"], encoding))
-            shards.append(writer.shard(name))
-        histogram = np.bincount(targets, minlength=CLASSES).tolist()
-        splits[split] = Split(samples=count, shards=shards, histogram=histogram)
-    manifest = Manifest(
-        dataset="noise",
-        task="classification",
-        class_names=[str(number) for number in range(CLASSES)],
-        size=size,
-        channels=3,
-        filter="box",
-        geometry="squash",
-        encoding=encoding,
-        mean=[0.5] * 3,
-        std=[0.25] * 3,
-        splits=splits,
-        source_fingerprint="noise",
-    )
-    (folder / FILE_NAME).write_text(manifest.model_dump_json())
-    return manifest
+    splits = {
+        split: (
+            draw(min(count, per_shard), size, number),
+            np.random.default_rng(number).integers(0, CLASSES, count),
+        )
+        for number, (split, count) in enumerate(samples.items())
+    }
+    names = [str(number) for number in range(CLASSES)]
+    return write_splits(folder, "classification", names, splits, per_shard=per_shard, encoding=encoding)

@@ -10,16 +10,15 @@ import torch
 
 import wavemix
 from pipeline.checkpoints.trained import describe, save_trained
-from pipeline.data.shards.encoding import encode_image, members
 from pipeline.data.shards.layout import shards_folder
-from pipeline.data.shards.manifest import FILE_NAME, Manifest, Split
-from pipeline.data.shards.targets import IGNORE, TARGETS
-from pipeline.data.shards.writer import ShardWriter
+from pipeline.data.shards.manifest import Manifest
+from pipeline.data.shards.targets import IGNORE
 from pipeline.params import Params, parse_params
 from pipeline.tasks import TASKS
 from pipeline.tasks.network import network_spec
 from pipeline.tracking.names import tracking_uri
 from pipeline.tracking.run import Tracker
+from tests.pipeline.shards import write_splits
 
 CLASSES = ["zero", "pipe|and <b>", "two", "three", "four", "five"]
 SIZE = (12, 16)
@@ -42,44 +41,15 @@ def toy_params(task: str) -> Params:
 def write_toy_shards(folder: Path, task: str, splits: dict[str, int]) -> Manifest:
     """Random images in shards of at most six; masks have ignored pixels and no pixel of the last class."""
     generator = np.random.default_rng(0)
-    folder.mkdir(parents=True)
-    written = {}
+    drawn = {}
     for split, count in splits.items():
-        shards, histogram, ignored = [], np.zeros(len(CLASSES), int), 0
-        for index, start in enumerate(range(0, count, 6)):
-            name = f"{split}-{index:06d}.tar"
-            with ShardWriter(folder / name) as writer:
-                for key in range(start, min(start + 6, count)):
-                    image = generator.integers(0, 256, (*SIZE, 3)).astype(np.uint8)
-                    if task == "classification":
-                        target: int | np.ndarray = key % len(CLASSES)
-                        histogram[target] += 1
-                    else:
-                        target = generator.integers(0, len(CLASSES) - 1, SIZE).astype(np.uint8)
-                        target[generator.random(SIZE) < 0.2] = IGNORE
-                        histogram += np.bincount(target[target != IGNORE], minlength=len(CLASSES))
-                        ignored += int((target == IGNORE).sum())
-                    writer.add(key, members(encode_image(image, "raw", 95), target, TARGETS[task], "raw"))
-            shards.append(writer.shard(name))
-        written[split] = Split(
-            samples=count, shards=shards, histogram=histogram.tolist(), ignored_pixels=ignored
-        )
-    manifest = Manifest(
-        dataset="toy",
-        task=task,
-        class_names=CLASSES,
-        size=SIZE,
-        channels=3,
-        filter="box",
-        geometry="squash",
-        encoding="raw",
-        mean=[0.5, 0.5, 0.5],
-        std=[0.25, 0.25, 0.25],
-        splits=written,
-        source_fingerprint="toy",
-    )
-    (folder / FILE_NAME).write_text(manifest.model_dump_json())
-    return manifest
+        images = generator.integers(0, 256, (count, *SIZE, 3)).astype(np.uint8)
+        targets = np.arange(count) % len(CLASSES)
+        if task == "segmentation":
+            targets = generator.integers(0, len(CLASSES) - 1, (count, *SIZE)).astype(np.uint8)
+            targets[generator.random(targets.shape) < 0.2] = IGNORE
+        drawn[split] = images, targets
+    return write_splits(folder, task, CLASSES, drawn, per_shard=6)
 
 
 def toy_network(task: str) -> wavemix.WaveMixLite:

@@ -1,19 +1,16 @@
-"""Tiny shards, written by stock webdataset: our reader is checked against another's writer."""
+"""Tiny images whose classes are colours, in shards of twenty."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import webdataset
-from PIL import Image
 
 from pipeline.data.shards.layout import Encoding
-from pipeline.data.shards.manifest import FILE_NAME, Manifest, Shard, Split
+from pipeline.data.shards.manifest import Manifest
 from pipeline.params import Params, parse_params
+from tests.pipeline.shards import write_splits
 
 SIZE = (8, 12)
 CLASSES = ["red", "green", "blue"]
@@ -42,64 +39,18 @@ def draw(task: str, count: int, seed: int) -> tuple[np.ndarray[Any, Any], np.nda
     return images, masks
 
 
-def encode(array: np.ndarray[Any, Any], form: str) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(array).save(content, form)
-    return content.getvalue()
-
-
 def write_shards(
     folder: Path,
     task: str = "classification",
     encoding: Encoding = "raw",
     counts: dict[str, int] | None = None,
 ) -> Manifest:
-    folder.mkdir(parents=True)
-    splits = {}
-    for number, (split, count) in enumerate((counts or {"train": 50, "val": 21}).items()):
-        images, targets = draw(task, count, number)
-        shards = []
-        for start in range(0, count, 20):
-            name = f"{split}-{start // 20:06d}.tar"
-            stop = min(start + 20, count)
-            with webdataset.TarWriter(str(folder / name), mtime=0) as writer:
-                for key in range(start, stop):
-                    image, target = images[key], targets[key]
-                    sample: dict[str, Any] = {"__key__": f"{key:09d}"}
-                    sample |= {"npy": image} if encoding == "raw" else {"png": encode(image, "PNG")}
-                    if task == "classification":
-                        sample["cls"] = int(target)
-                    elif task == "multilabel":
-                        sample["classes"] = " ".join(map(str, np.flatnonzero(target))).encode()
-                    else:
-                        sample |= (
-                            {"mask.npy": target} if encoding == "raw" else {"mask.png": encode(target, "PNG")}
-                        )
-                    writer.write(sample)
-            content = (folder / name).read_bytes()
-            digest = hashlib.sha256(content).hexdigest()
-            shards.append(Shard(name=name, samples=stop - start, bytes=len(content), sha256=digest))
-        per_class = targets.sum(0) if task == "multilabel" else np.bincount(targets.ravel(), minlength=256)
-        histogram = per_class[:3].tolist()
-        ignored = int(np.count_nonzero(targets == 255)) if task == "segmentation" else 0
-        splits[split] = Split(samples=count, shards=shards, histogram=histogram, ignored_pixels=ignored)
-    manifest = Manifest(
-        dataset="toy",
-        task=task,
-        class_names=CLASSES,
-        palette=None if task != "segmentation" else [(200, 0, 0), (0, 200, 0), (0, 0, 200)],
-        size=SIZE,
-        channels=3,
-        filter="box",
-        geometry="squash",
-        encoding=encoding,
-        mean=[0.3, 0.3, 0.3],
-        std=[0.2, 0.2, 0.2],
-        splits=splits,
-        source_fingerprint="none",
-    )
-    (folder / FILE_NAME).write_text(manifest.model_dump_json())
-    return manifest
+    splits = {
+        split: draw(task, count, number)
+        for number, (split, count) in enumerate((counts or {"train": 50, "val": 21}).items())
+    }
+    palette = [(200, 0, 0), (0, 200, 0), (0, 0, 200)] if task == "segmentation" else None
+    return write_splits(folder, task, CLASSES, splits, per_shard=20, encoding=encoding, palette=palette)
 
 
 def toy_params(**sections: Any) -> Params:

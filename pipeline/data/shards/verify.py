@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from tqdm import tqdm
@@ -40,36 +39,5 @@ def verify(folder: Path) -> str:
     return f"{storage.location}: all {len(shards)} shards are whole, {samples} samples"
 
 
-def fetch(folder: Path) -> Path:
-    """Return the folder of the shards whose manifest lies in ``folder``, copied there from an object store if need be.
-
-    Shards that are there already in full length stay. What was copied is checked against its hash.
-
-    Raises:
-        UserError: a shard has other bytes than the manifest says.
-    """
-    manifest = read_manifest(folder)
-    if manifest.location is None:
-        return folder
-    remote, here = Storage(manifest.location), Storage(str(folder))
-    for shard in tqdm(all_shards(manifest), desc=f"fetch {manifest.location}", unit="shard"):
-        if not _is_here(folder, shard):
-            with (
-                here.writing(shard.name) as path,
-                remote.opening(shard.name) as stream,
-                path.open("wb") as file,
-            ):
-                shutil.copyfileobj(stream, file, 1 << 22)
-            if not here.holds(shard.name, shard.bytes, shard.sha256):
-                here.remove(shard.name)
-                raise UserError(f"{remote.place(shard.name)}: not what was written; prepare it again")
-    return folder
-
-
 def all_shards(manifest: Manifest) -> list[Shard]:
     return [shard for split in manifest.splits.values() for shard in split.shards]
-
-
-def _is_here(folder: Path, shard: Shard) -> bool:
-    path = folder / shard.name
-    return path.exists() and path.stat().st_size == shard.bytes

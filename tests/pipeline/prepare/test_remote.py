@@ -16,7 +16,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.storage import Storage
 from pipeline.data.raw.listing import Sample
 from pipeline.data.shards.manifest import FILE_NAME, read_manifest
-from pipeline.data.shards.verify import fetch, verify
+from pipeline.data.shards.verify import verify
 from pipeline.prepare import convert
 from pipeline.prepare.executors import run_ray
 from tests.pipeline.workshop import Workshop, noise, png
@@ -127,10 +127,6 @@ def test_shards_in_an_object_store_are_those_of_the_disk(workshop: Workshop, buc
     assert list(workshop.snapshot()) == ["8x8/manifest.json"]
     shards = sum(name.endswith(".tar") for name in want)
     assert f"all {shards} shards are whole, 24 samples" in verify(workshop.shards())
-    fetch(workshop.shards())
-    for name in want:
-        if name.endswith(".tar"):
-            assert workshop.snapshot()[name] == want[name]
 
 
 def test_an_interrupted_upload_goes_on(workshop: Workshop, bucket: str) -> None:

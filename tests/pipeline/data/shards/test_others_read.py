@@ -1,13 +1,19 @@
-"""Shards in the hands of other people's readers."""
+"""Shards in the hands of other people's readers, and other people's shards in ours."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import webdataset
 
+from pipeline.data.loading.memory import load_samples
+from pipeline.data.shards.layout import Encoding
+from tests.pipeline.toy import write_shards
 from tests.pipeline.workshop import Workshop
 
 
@@ -39,3 +45,28 @@ def test_the_datasets_library_reads_them(workshop: Workshop, monkeypatch: pytest
     samples = list(found["train"])
     assert sorted(int(sample["cls"]) for sample in samples) == [0] * 5 + [1] * 5
     assert {np.asarray(sample["png"]).shape for sample in samples} == {(8, 8, 3)}
+
+
+@pytest.mark.parametrize("task", ["classification", "multilabel", "segmentation"])
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_shards_that_stock_webdataset_writes_are_read(tmp_path: Path, task: str, encoding: Encoding) -> None:
+    folder = tmp_path / "shards"
+    manifest = write_shards(folder, task, encoding)
+    ours = load_samples(folder, manifest, "train")
+    written = []
+    for shard in manifest.splits["train"].shards:
+        path = folder / shard.name
+        samples = list(webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False))
+        with webdataset.TarWriter(str(path), mtime=0) as writer:
+            for number, sample in enumerate(samples):
+                content = {key: value for key, value in sample.items() if not key.startswith("__")}
+                writer.write({"__key__": f"{number:09d}"} | content)
+        tar = path.read_bytes()
+        digest = hashlib.sha256(tar).hexdigest()
+        written.append(shard.model_copy(update={"bytes": len(tar), "sha256": digest}))
+    split = manifest.splits["train"].model_copy(update={"shards": written})
+    theirs = load_samples(
+        folder, manifest.model_copy(update={"splits": manifest.splits | {"train": split}}), "train"
+    )
+    np.testing.assert_array_equal(theirs.images, ours.images)
+    np.testing.assert_array_equal(theirs.targets, ours.targets)
