@@ -18,7 +18,7 @@ from pipeline.checkpoints.trained import Trained, load_trained
 from pipeline.core.device import choose_device, choose_precision
 from pipeline.core.errors import UserError
 from pipeline.data.loading.batch import Batch
-from pipeline.data.loading.evaluation import evaluation_batches
+from pipeline.data.loading.evaluation import evaluation_batch_size, evaluation_batches
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import Manifest, read_manifest
 from pipeline.evaluate.log import log
@@ -57,8 +57,10 @@ def evaluate(params: Params, checkpoint: Path, out: Path) -> tuple[Trained, Spli
     )
     model = place(loaded.network, accelerator.device)
     forward = flip_average(model) if params.evaluate.flip else model
+    batch_size = trained.batch_size or 64  # which fits, since it was trained on
+    part = evaluation_batch_size(batch_size, accelerator.num_processes, params.train.accumulate)
     measured: dict[str, SplitResult] = {
-        split: _measure(forward, params, manifest, folder, split, accelerator)
+        split: _measure(forward, params, manifest, folder, split, accelerator, part)
         for split in ("val", "test")
         if split == "val" or split in manifest.splits
     }
@@ -102,11 +104,11 @@ def _measure(
     folder: Path,
     split: str,
     accelerator: Accelerator,
+    batch_size: int,
 ) -> SplitResult:
     samples, ranks = manifest.split(split).samples, accelerator.num_processes
     task = task_of(manifest)
     examples = task.examples(manifest, samples)
-    batch_size = params.train.batch_size if isinstance(params.train.batch_size, int) else 64
     batches = evaluation_batches(folder, manifest, split, batch_size, accelerator.process_index, ranks)
     sum_over_ranks = partial(accelerator.reduce, reduction="sum")
     reported = _open_metrics(

@@ -72,6 +72,31 @@ def test_figures_are_those_counted_by_hand(experiment: Callable[..., Params], ta
 
 
 @pytest.mark.usefixtures("no_store")
+@pytest.mark.parametrize(("trained", "edited", "accumulate", "part"), [(8, "auto", 1, 8), (8, 512, 4, 2)])
+def test_it_takes_no_more_images_at_once_than_the_training_did(
+    experiment: Callable[..., Params],
+    monkeypatch: pytest.MonkeyPatch,
+    trained: int,
+    edited: int | str,
+    accumulate: int,
+    part: int,
+) -> None:
+    params = experiment("classification", splits={"train": 6, "val": 5})
+    description = CHECKPOINT / "training.json"
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"batch_size": trained}))
+    seen: list[int] = []
+
+    def spy(*arguments: Any) -> Any:
+        seen.append(arguments[3])
+        return evaluation_batches(*arguments)
+
+    monkeypatch.setattr(evaluation, "evaluation_batches", spy)
+    settings = params.train.model_copy(update={"batch_size": edited, "accumulate": accumulate})
+    evaluate(params.model_copy(update={"train": settings}), CHECKPOINT, REPORTS)
+    assert seen == [part]
+
+
+@pytest.mark.usefixtures("no_store")
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
 def test_test_is_the_split_reported_and_val_is_beside_it(
     experiment: Callable[..., Params], task: str
