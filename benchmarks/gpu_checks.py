@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from benchmarks.gpu_processes import gradients_of_two
 from benchmarks.gpu_setup import Check, Row, Setup, Workload
 from benchmarks.synthetic import write_shards
 from pipeline.core.device import set_arithmetic
@@ -50,6 +51,7 @@ def checks(setup: Setup) -> list[Check]:
         Check("resumed training, deterministic", 10, partial(_resumed, setup, True)),
         Check("resumed training", 10, partial(_resumed, setup, False)),
         *(compiled if setup.amp != "no" else compiled[:1]),
+        Check("two processes on one device", 20, partial(_two_processes, setup)),
         Check("resumed training compiled, deterministic", 60, partial(_resumed, setup, True, compiled=True)),
     ]
 
@@ -107,6 +109,13 @@ def _gradients(setup: Setup, amp: str, compiled: bool = False) -> Row:
     if compiled:
         words += f"; eager {relative_error(eager.gradients, expected.gradients):.1e}"
     return Row(words, f"{row.against}; loss {most_loss:g}", row.passed and loss <= most_loss)
+
+
+def _two_processes(setup: Setup) -> Row:
+    """Compare the gradients of two processes in float32 with float64 in one process on the CPU."""
+    workload = setup.sizes.checked
+    found = gradients_of_two(workload, setup.device, setup.folder)
+    return _within(relative_error(found, _expected(workload).gradients), LIMITS["no"][1])
 
 
 @cache

@@ -51,11 +51,13 @@ class Workload:
     task: str = "classification"
     classes: int = 1000
     dropout: float = 0.5
+    memory: str = "default"
 
     @property
     def name(self) -> str:
-        """D/N at height x width."""
-        return f"{self.dim}/{self.depth} at {self.size[0]}x{self.size[1]}"
+        """D/N at height x width, and how it saves memory where it does."""
+        saving = "" if self.memory == "default" else f", {self.memory}"
+        return f"{self.dim}/{self.depth} at {self.size[0]}x{self.size[1]}{saving}"
 
     @property
     def manifest(self) -> Manifest:
@@ -73,6 +75,7 @@ class Workload:
                     "phases": [{"optimizer": "adamw", "epochs": 2}],
                     "batch_size": self.batch,
                     "amp": "off",
+                    "memory": self.memory,
                 },
                 "machine": machine or {},
             }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -43,6 +44,7 @@ def checks(setup: Setup) -> list[Check]:
         *(_both(setup, first, seconds=compiling[first])),
         *(check for workload in others for check in _both(setup, workload, seconds=compiling[workload])),
         *(Check(f"memory, {each.name}", 5, partial(_memory, setup, each)) for each in setup.sizes.timed),
+        *(check for workload in setup.sizes.timed for check in _lean(setup, workload, compiling[workload])),
         *(_training(setup, first, True, compiling[first], name) for name in on),
         *(_loader(setup, cache) for cache in ("device", "host", "stream")),
         _training(setup, setup.sizes.small, True, 40),
@@ -59,6 +61,13 @@ def _both(setup: Setup, workload: Workload, seconds: float) -> list[Check]:
     name = f"inference compiled, {workload.name}"
     inference = Check(name, seconds, partial(_inferred, setup, workload, compiled=True))
     return [_training(setup, workload, True, seconds), inference]
+
+
+def _lean(setup: Setup, workload: Workload, seconds: float) -> list[Check]:
+    """Return memory and training where the cheap activations are computed again."""
+    lean = replace(workload, memory="lean")
+    memory = Check(f"memory, {lean.name}", 5, partial(_memory, setup, lean))
+    return [memory, _training(setup, lean, True, seconds)]
 
 
 def _eager(setup: Setup, workload: Workload) -> Check:

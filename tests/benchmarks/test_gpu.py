@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks.gpu import Record, main, run
-from benchmarks.gpu_checks import relative_error
+from benchmarks.gpu_checks import checks, relative_error
 from benchmarks.gpu_setup import QUICK, Check, Row, Setup
 from pipeline.core.errors import UserError
 from tests import ROOT
@@ -75,6 +75,13 @@ def test_a_record_of_another_device_is_refused_and_kept(tmp_path: Path) -> None:
 
 def test_an_error_is_relative_to_what_is_expected() -> None:
     assert relative_error(torch.tensor([3.0, 4.5]), torch.tensor([3.0, 4.0])) == pytest.approx(0.1)
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
+    setup = Setup(torch.device("cpu"), QUICK, tmp_path)
+    (check,) = (check for check in checks(setup) if check.name.startswith("two processes"))
+    assert check.run().passed
 
 
 def test_time_is_that_of_one_step(tmp_path: Path) -> None:
