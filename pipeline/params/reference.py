@@ -30,7 +30,8 @@ def reference() -> str:
     parts = [
         "# Every key of params.yaml",
         "Written by `python -m pipeline.params.reference > docs/params.md`; a test compares.\n"
-        "A key without a default must be given. An unknown key is named with what was probably meant.",
+        "A key without a default must be given. An unknown key is named with what was probably meant.\n"
+        "Editors that know YAML schemas complete and check the keys: params.yaml names `params.schema.json` for them.",
     ]
     for name, section, note in SECTIONS:
         parts += [f"## {name}", *([note] if note else []), _keys(section)]
