@@ -39,15 +39,20 @@ def predict(options: argparse.Namespace) -> None:
     from pipeline.inference.files import Answer, as_record, find_images, predict_files
     from pipeline.inference.predictor import Predictor
     from pipeline.inference.results import result_names
+    from pipeline.inference.table import prediction_table
 
     if options.batch_size < 1:
         raise UserError(f"--batch-size {options.batch_size}: it must be at least 1")
+    top = _top(options.top)
     paths = find_images(options.images)
     names = result_names(paths, options.out)
-    predictor = Predictor.load(_network_folder(options), choose_device(options.device))
+    predictor = Predictor.load(_network_folder(options), choose_device(options.device), top)
+    shown = predictor.top
+    if options.csv:
+        predictor.top = sys.maxsize  # a column for every class
 
     def written(answer: Answer) -> dict[str, Any]:
-        record = as_record(answer, predictor.task)
+        record = as_record(answer, predictor.task, shown)
         if answer.image is not None and answer.prediction is not None and answer.prediction.mask is not None:
             files = {
                 "mask": predictor.mask_png(answer.prediction.mask),
@@ -63,14 +68,27 @@ def predict(options: argparse.Namespace) -> None:
         options.out.mkdir(parents=True, exist_ok=True)
     failed = 0
     bar = tqdm(total=len(paths), unit="img", disable=len(paths) <= options.batch_size)
-    with bar:
+    table = prediction_table(options.csv, predictor.task, predictor.trained.class_names)
+    with table as write_row, bar:
         for answer in predict_files(predictor, paths, options.batch_size):
+            write_row(answer)
             record = written(answer)
             failed += "error" in record
             with bar.external_write_mode():
                 _print_record(record, options.json)
             bar.update()
     _end(failed, len(paths))
+
+
+def _top(value: str | None) -> int | None:
+    """Return what --top asks for; None where it is not given."""
+    if value is None:
+        return None
+    if value == "all":
+        return sys.maxsize
+    if not value.isascii() or not value.isdigit() or int(value) < 1:
+        raise UserError(f"--top {value}: it must be a number of classes, at least 1, or all")
+    return int(value)
 
 
 def explain(options: argparse.Namespace) -> None:

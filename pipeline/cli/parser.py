@@ -116,6 +116,12 @@ def _add_predict(group: Any) -> None:
     _add_network(predict)
     predict.add_argument("--json", action="store_true", help="one JSON object per image on stdout, no table")
     predict.add_argument(
+        "--csv", type=Path, metavar="FILE", help="also a row per image, with a column for each class"
+    )
+    predict.add_argument(
+        "--top", metavar="N", help="classes to name of an image, or all (default: 5; of masks all)"
+    )
+    predict.add_argument(
         "--out",
         type=Path,
         default=Path("predictions"),

@@ -17,3 +17,7 @@ def main() -> None:
             "run `pip install 'wavemix-lite-pipeline[pipeline]'`, or `uv sync` in a checkout"
         )
     run()
+
+
+if __name__ == "__main__":
+    main()

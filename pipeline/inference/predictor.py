@@ -13,10 +13,11 @@ from PIL import Image
 
 from pipeline.checkpoints.trained import Loaded, load_trained
 from pipeline.data.imaging.resize import Resizer
+from pipeline.data.shards.targets import TARGETS
 from pipeline.models.inputs import normalise
 from pipeline.plotting.masks import default_palette, encode_png, overlay, pillow_png
 from pipeline.tasks import TASKS
-from pipeline.tasks.base import Prediction
+from pipeline.tasks.base import TOP, Prediction
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -39,24 +40,26 @@ class Predictor:
     Args:
         loaded: the network and its description; it runs in its form for inference.
         device: the device it runs on.
+        top: classes that are named of an image; None for a few, or for a mask all.
     """
 
-    def __init__(self, loaded: Loaded, device: torch.device) -> None:
+    def __init__(self, loaded: Loaded, device: torch.device, top: int | None = None) -> None:
         self.network = loaded.for_inference().to(device)
         self.model, self.trained, self.device = loaded.model, loaded.trained, device
         trained = loaded.trained
         self.task = TASKS[trained.task]
         self.resizer = Resizer(1 if trained.channels == 1 else 3, trained.filter, trained.geometry)
+        self.top = top or (len(trained.class_names) if TARGETS[trained.task].spatial else TOP)
         self.palette = trained.palette or default_palette(len(trained.class_names))
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device) -> Self:
+    def load(cls, folder: Path, device: torch.device, top: int | None = None) -> Self:
         """Return a predictor of the network in ``folder``.
 
         Raises:
             UserError: there is none.
         """
-        return cls(load_trained(folder), device)
+        return cls(load_trained(folder), device, top)
 
     def open(self, data: bytes) -> Opened:
         """Decode an image file and resize it as in training.
@@ -72,7 +75,8 @@ class Predictor:
         """Return one prediction per image."""
         stacked = torch.from_numpy(np.stack([image.resized for image in images])).to(self.device)
         logits = self.network(normalise(stacked, self.trained.mean, self.trained.std)).float()
-        return self.task.decide(logits, [image.size for image in images], self.trained)
+        answers = self.task.decide(logits, [image.size for image in images], self.trained)
+        return [answer.first(self.top) for answer in answers]
 
     def mask_png(self, mask: Pixels) -> bytes:
         """Return ``mask`` as a PNG of train ids that shows in the data set's colours."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -45,6 +45,10 @@ class Prediction:
     """uint8 (H, W) in train ids at the image's own size, 255 where the network did not look."""
     chosen: tuple[str, ...] = ()
     """Classes taken to be present, where there may be any number of them."""
+
+    def first(self, count: int) -> Prediction:
+        """Return the prediction with the ``count`` largest classes alone, or as many as were chosen."""
+        return replace(self, classes=self.classes[: max(count, len(self.chosen))])
 
 
 class Task(ABC):
@@ -130,9 +134,9 @@ def class_weights(params: TrainParams, manifest: Manifest) -> ClassWeights | Non
     return ClassWeights(manifest.split("train").histogram, params.class_weight_power)
 
 
-def largest_first(values: Tensor, names: Sequence[str], most: int) -> list[tuple[str, float]]:
-    """Return the ``most`` largest of ``values``, float (classes,), with their names."""
-    top, places = values.topk(min(most, len(names)))
+def largest_first(values: Tensor, names: Sequence[str]) -> list[tuple[str, float]]:
+    """Return ``values``, float (classes,), with their names."""
+    top, places = values.topk(len(names))
     return [(names[place], value) for place, value in zip(places.tolist(), top.tolist(), strict=True)]
 
 

@@ -14,7 +14,6 @@ from pipeline.data.shards.reader import Decoded
 from pipeline.params import TrainParams
 from pipeline.tasks import losses
 from pipeline.tasks.base import (
-    TOP,
     Loss,
     Prediction,
     Size,
@@ -59,7 +58,7 @@ class Classification(Task):
 
     def decide(self, logits: Tensor, sizes: Sequence[Size], trained: Trained) -> list[Prediction]:  # noqa: ARG002
         names = trained.class_names
-        return [Prediction(largest_first(row, names, TOP)) for row in logits.softmax(1).cpu()]
+        return [Prediction(largest_first(row, names)) for row in logits.softmax(1).cpu()]
 
     def probability(self, logits: Tensor, index: int) -> Tensor:
         return logits.float().softmax(1)[:, index]

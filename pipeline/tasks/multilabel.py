@@ -14,7 +14,7 @@ from pipeline.data.shards.manifest import Manifest
 from pipeline.data.shards.reader import Decoded
 from pipeline.params import TrainParams
 from pipeline.tasks import losses
-from pipeline.tasks.base import TOP, Loss, Prediction, Size, Task, largest_first, named_values
+from pipeline.tasks.base import Loss, Prediction, Size, Task, largest_first, named_values
 from pipeline.tasks.multilabel_metrics import MultilabelMetrics
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Multilabel(Task):
         present = probabilities >= thresholds
         return [
             Prediction(
-                largest_first(row, names, max(TOP, int(mine.sum()))),
+                largest_first(row, names),
                 chosen=tuple(name for name, is_there in zip(names, mine.tolist(), strict=True) if is_there),
             )
             for row, mine in zip(probabilities, present, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -251,9 +252,46 @@ def test_command_prints_json_lines_and_says_what_failed(
     assert len(list(Path("masks").iterdir())) == 4
 
 
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_a_table_has_a_row_per_image_and_a_column_per_class(
+    experiment: Callable[..., Params], capsys: pytest.CaptureFixture[str], task: str
+) -> None:
+    experiment(task)
+    save_image("in/a.png", 12, 16)
+    save_image("in/b,c.png", 12, 16)
+    (Path("in") / "bad.png").write_text("x")
+    with pytest.raises(SystemExit, match="1 of 3"):
+        main(["predict", "in", "--json", "--csv", "out/table.csv", "--top", "2", "--device", "cpu"])
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    with Path("out/table.csv").open(newline="") as file:
+        rows = {row["image"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["in/a.png", "in/b,c.png", "in/bad.png"]
+    assert "not an image" in rows["in/bad.png"]["error"]
+    names = load_trained(CHECKPOINT).trained.class_names
+    for record in records[:2]:
+        row, entries = rows[record["image"]], record.get("classes") or record["shares"]
+        assert len(entries) <= 2
+        assert row["label"] == entries[0]["class"]
+        assert float(row[row["label"]]) == max(float(row[name]) for name in names)
+        assert sum(float(row[name]) for name in names) == pytest.approx(1, abs=1e-5)
+    assert [path.name for path in Path("out").iterdir()] == ["table.csv"]
+
+
+def test_all_classes_are_named_where_asked_for(
+    experiment: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment("classification")
+    save_image("a.png", 12, 16)
+    for top, expected in (([], 5), (["--top", "all"], 6), (["--top", "1"], 1)):
+        main(["predict", "a.png", "--json", "--device", "cpu", *top])
+        assert len(json.loads(capsys.readouterr().out)["classes"]) == expected
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["predict", ".", "--top", "0"], "--top 0: it must be a number of classes, at least 1, or all"),
+        (["predict", "a.png", "--csv", "."], "it is a folder; name a file"),
         (["predict", "gone.png"], "no such file or folder"),
         (["predict", ".", "--checkpoint", "reports"], "no trained network here"),
         (["predict", ".", "--batch-size", "0"], "--batch-size 0"),
