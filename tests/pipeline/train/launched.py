@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch.distributed
+
 from pipeline.checkpoints.states import StateFolder
 from pipeline.core import source_code
 from pipeline.core.errors import UserError
@@ -132,3 +134,5 @@ SCENARIOS: dict[str, Callable[[Path], None]] = {"stream": stream, "resume": resu
 
 if __name__ == "__main__":
     SCENARIOS[sys.argv[1]](Path(sys.argv[2]))
+    if torch.distributed.is_initialized():  # or gloo's threads may abort the process as it ends
+        torch.distributed.destroy_process_group()
