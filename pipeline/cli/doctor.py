@@ -27,7 +27,7 @@ from pipeline.tracking.names import tracking_uri
 
 PACKAGES = ("wavemix-lite-pipeline", "torch", "accelerate", "mlflow", "dvc", "webdataset", "albumentations")
 COMMAND_SECONDS = 60.0
-"""A program that answers later does not answer."""
+"""A program that takes longer is taken to hang."""
 LOW_MEMORY = LOW_DISK = 2e9
 """Bytes; with less free, training and preparing are likely to fail."""
 
@@ -162,7 +162,7 @@ def _answer(command: list[str], advice: str) -> str:
     except FileNotFoundError:
         raise Problem(f"{command[0]} is not installed; {advice}") from None
     except (OSError, subprocess.SubprocessError) as error:
-        raise Problem(f"`{' '.join(command)}` does not answer ({one_line(error)}); {advice}") from None
+        raise Problem(f"`{' '.join(command)}` failed ({one_line(error)}); {advice}") from None
     return next(iter(done.stdout.splitlines()), "")
 
 

@@ -20,7 +20,7 @@ from pipeline.tracking.store import Run, list_runs
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that the page is made of; ``runs`` is None when the store does not answer."""
+    """All that the page is made of; ``runs`` is None when the store is not responding."""
 
     params: Params
     trained: Trained

@@ -55,7 +55,7 @@ def connect(uri: str) -> Any:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Return True for what the store would refuse again; a store that does not answer is asked again."""
+    """Return True for what the store would refuse again; a store that is not responding is asked again."""
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):

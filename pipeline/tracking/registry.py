@@ -126,7 +126,7 @@ def fetch_checkpoint(uri: str, run: str | None = None, model: str | None = None)
     """Return a folder with the trained network of a run, or of a registered model (``NAME@ALIAS``, ``NAME/VERSION``).
 
     Raises:
-        UserError: there is none of that name, or the store does not answer.
+        UserError: there is none of that name, or the store is not responding.
     """
     target = tempfile.mkdtemp(prefix="wavemix-")
     try:

@@ -28,11 +28,11 @@ SEND_SECONDS = 5.0
 
 
 RETRY_SECONDS = 30.0
-"""Between two tries while the store does not answer."""
+"""Between two tries while the store is not responding."""
 
 
 FINISH_SECONDS = 60.0
-"""How long the end of a stage waits for a store that does not answer."""
+"""How long the end of a stage waits for a store that is not responding."""
 
 
 class Tracker:
@@ -145,7 +145,7 @@ class Tracker:
             except Exception as error:
                 # Whatever the store or the network throws, training continues.
                 if not self._warned:
-                    print(f"warning: {self._store} does not answer ({one_line(error)}); training goes on")
+                    print(f"warning: {self._store} is not responding ({one_line(error)}); training goes on")
                 self._warned, pause = True, RETRY_SECONDS
                 if self._stop.is_set():
                     deadline = min(deadline, time.monotonic() + FINISH_SECONDS / 2)

@@ -73,7 +73,7 @@ def send_unsent(client: Any, uri: str) -> None:
     A file that cannot be read, or that the store refuses, is named and stays; the others are sent.
 
     Raises:
-        Exception: the store does not answer.
+        Exception: the store is not responding.
     """
     for path in sorted(_folder().glob("*.jsonl")):
         with ExitStack() as stack:

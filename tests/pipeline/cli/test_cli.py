@@ -58,5 +58,5 @@ def test_doctor_tells_what_auto_chooses_and_names_each_problem_in_a_line(
     problems = shown.err.splitlines()
     assert [line.partition(":")[0] for line in problems] == ["disk", "repository", "mlflow"]
     assert "git init" in problems[1]
-    assert "does not answer" in problems[2]
+    assert "is not responding" in problems[2]
     assert "SECRET" not in shown.out + shown.err

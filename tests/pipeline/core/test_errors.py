@@ -28,8 +28,8 @@ def test_names_are_shown_and_never_obeyed(text: str, shown: str) -> None:
     [
         ("http://alice:pw@host:5000/path", "http://***@host:5000/path"),
         (
-            "postgresql+psycopg2://u:p/w@d@db/runs does not answer",
-            "postgresql+psycopg2://***@db/runs does not answer",
+            "postgresql+psycopg2://u:p/w@d@db/runs is not responding",
+            "postgresql+psycopg2://***@db/runs is not responding",
         ),
         ("'https://token@host'; s3://a:b@c", "'https://***@host'; s3://***@c"),
         ("az://c/x?sv=1&sig=abc%3D&se=2", "az://c/x?sv=1&sig=***&se=2"),

@@ -133,7 +133,7 @@ def test_points_made_while_the_server_is_down_are_sent_when_it_is_back(
     tracker.log_metrics({"loss": 2.0}, 2)
     tracker.set_tags({"colour": "blue"})
     assert time.monotonic() - started < 1
-    while "does not answer" not in capsys.readouterr().out:
+    while "is not responding" not in capsys.readouterr().out:
         time.sleep(0.05)
     with server(tmp_path, port):
         tracker.log_metrics({"loss": 1.0}, 3)
@@ -155,7 +155,7 @@ def test_a_store_that_never_answers_costs_no_training_and_is_named_at_the_end(
     trained = train(params, OUT, CURVES)
     assert trained.run_id is None
     output = capsys.readouterr().out
-    assert output.count("does not answer") == 1
+    assert output.count("is not responding") == 1
     (kept,) = Path(".work/unsent").iterdir()
     assert (
         f"points, kept in {kept.resolve()} for the next start; params; dataset; artifact manifest.json"
@@ -323,7 +323,7 @@ def test_a_metric_that_the_store_refuses_costs_itself_only(
     stored = client().get_run(tracker.run_id)
     assert stored.data.metrics == {"before": 1.0, "after": 4.0}
     assert stored.data.params == {"good": "1"}
-    assert "does not answer" not in capsys.readouterr().out
+    assert "is not responding" not in capsys.readouterr().out
 
 
 def test_a_run_and_an_experiment_that_were_deleted_are_said_and_take_nothing_along(
@@ -354,7 +354,7 @@ def test_a_run_and_an_experiment_that_were_deleted_are_said_and_take_nothing_alo
     assert store.get_experiment(moved.info.experiment_id).name == "toy (2)"
     output = capsys.readouterr().out
     assert "experiment 'toy' was deleted; the run goes to 'toy (2)'" in output
-    assert "does not answer" not in output
+    assert "is not responding" not in output
     (listed,) = list_runs(os.environ["MLFLOW_TRACKING_URI"])
     assert listed.data == "toy"
 
@@ -457,7 +457,7 @@ def test_no_credentials_reach_the_store_or_the_terminal(
     silent.finish()
     silent._thread.join(60)
     output = capsys.readouterr().out
-    assert "MLflow at http://***@127.0.0.1:9 does not answer" in output
+    assert "MLflow at http://***@127.0.0.1:9 is not responding" in output
     assert "SECRET" not in output
 
 
@@ -559,7 +559,7 @@ def test_two_that_open_a_new_store_at_once_both_have_their_run(tmp_path: Path) -
     for process in both:
         output = process.communicate()[0]
         assert process.returncode == 0, output
-        assert "does not answer" not in output
+        assert "is not responding" not in output
     store = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     (experiment,) = [one for one in store.search_experiments() if one.name == "toy"]
     assert len(store.search_runs([experiment.experiment_id])) == 2
