@@ -37,6 +37,7 @@ def run_stage(stage: Callable[[], None]) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         stage()
+        _leave_process_group()
     except BrokenPipeError:  # nobody reads on, as in `wavemix predict ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
@@ -47,6 +48,13 @@ def run_stage(stage: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _leave_process_group() -> None:
+    """Leave the group of processes, if there is one: gloo's threads may abort a process that ends as a member."""
+    distributed = sys.modules.get("torch.distributed")  # most stages and commands never load torch
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _explain(error: Exception) -> str:

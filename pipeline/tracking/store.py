@@ -49,7 +49,9 @@ def list_runs(uri: str) -> list[Run]:
             list(experiments), max_results=MOST_RUNS, order_by=["attributes.start_time DESC"]
         )
     except Exception as error:
-        raise UserError(f"MLflow at {without_credentials(uri)} is not responding ({one_line(error)})") from None
+        raise UserError(
+            f"MLflow at {without_credentials(uri)} is not responding ({one_line(error)})"
+        ) from None
     return [_read(run, experiments[run.info.experiment_id]) for run in found]
 
 

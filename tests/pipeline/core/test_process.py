@@ -9,8 +9,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
 from pipeline.core.errors import UserError
 from pipeline.core.process import StopSignal, run_stage
@@ -63,6 +65,14 @@ def test_a_bug_keeps_its_traceback_without_credentials(
     shown = capsys.readouterr().err
     assert "Traceback" in shown
     assert shown.endswith("ZeroDivisionError: http://***@host\n")
+
+
+def test_a_stage_that_ends_well_leaves_its_process_group(tmp_path: Path) -> None:
+    def stage() -> None:
+        dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+
+    run_stage(stage)
+    assert not dist.is_initialized()
 
 
 def test_an_interrupted_stage_never_ends_with_success() -> None:

@@ -13,11 +13,10 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch.distributed
-
 from pipeline.checkpoints.states import StateFolder
 from pipeline.core import source_code
 from pipeline.core.errors import UserError
+from pipeline.core.process import run_stage
 from pipeline.data.loading import open_loader
 from pipeline.data.loading.batch import Batch
 from pipeline.params import Params, load_params
@@ -133,6 +132,4 @@ def _refuse(*_: object) -> None:
 SCENARIOS: dict[str, Callable[[Path], None]] = {"stream": stream, "resume": resume, "differ": differ}
 
 if __name__ == "__main__":
-    SCENARIOS[sys.argv[1]](Path(sys.argv[2]))
-    if torch.distributed.is_initialized():  # or gloo's threads may abort the process as it ends
-        torch.distributed.destroy_process_group()
+    run_stage(lambda: SCENARIOS[sys.argv[1]](Path(sys.argv[2])))
