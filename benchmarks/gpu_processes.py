@@ -38,8 +38,7 @@ def _work(rank: int, folder: Path, workload: Workload, device: str) -> None:
     synchronise_batch_norm(network)
     logits = network(images[rank::PROCESSES].to(device))
     loss = nn.functional.cross_entropy(logits, target[rank::PROCESSES].to(device), reduction="sum")
-    (loss / workload.batch).backward()  # type: ignore[no-untyped-call]
-    slopes = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    slopes = torch.autograd.grad(loss / workload.batch, list(network.parameters()))
     gradients = torch.cat([slope.flatten() for slope in slopes]).cpu()
     dist.all_reduce(gradients)
     if rank == 0:

@@ -46,13 +46,11 @@ def predict(options: argparse.Namespace) -> None:
     top = _top(options.top)
     paths = find_images(options.images)
     names = result_names(paths, options.out)
-    predictor = Predictor.load(_network_folder(options), choose_device(options.device), top)
-    shown = predictor.top
-    if options.csv:
-        predictor.top = sys.maxsize  # a column for every class
+    needed = sys.maxsize if options.csv else top  # the table has a column for every class
+    predictor = Predictor.load(_network_folder(options), choose_device(options.device), needed)
 
     def written(answer: Answer) -> dict[str, Any]:
-        record = as_record(answer, predictor.task, shown)
+        record = as_record(answer, predictor.task, top)
         if answer.image is not None and answer.prediction is not None and answer.prediction.mask is not None:
             files = {
                 "mask": predictor.mask_png(answer.prediction.mask),
@@ -68,7 +66,7 @@ def predict(options: argparse.Namespace) -> None:
         options.out.mkdir(parents=True, exist_ok=True)
     failed = 0
     bar = tqdm(total=len(paths), unit="img", disable=len(paths) <= options.batch_size)
-    table = prediction_table(options.csv, predictor.task, predictor.trained.class_names)
+    table = prediction_table(options.csv, predictor.trained)
     with table as write_row, bar:
         for answer in predict_files(predictor, paths, options.batch_size):
             write_row(answer)

@@ -82,8 +82,8 @@ def _is_image(file: Path, folder: Path) -> bool:
     return not hidden and file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
 
 
-def as_record(answer: Answer, task: Task, top: int) -> dict[str, Any]:
-    """Return an answer as JSON-able values, without pictures, of at most ``top`` classes."""
+def as_record(answer: Answer, task: Task, top: int | None) -> dict[str, Any]:
+    """Return an answer as JSON-able values, without pictures, of at most ``top`` classes (`Prediction.first`)."""
     if answer.prediction is None:
         return {"image": str(answer.path), "error": answer.error}
     return {"image": str(answer.path), **task.record(answer.prediction.first(top))}

@@ -13,11 +13,10 @@ from PIL import Image
 
 from pipeline.checkpoints.trained import Loaded, load_trained
 from pipeline.data.imaging.resize import Resizer
-from pipeline.data.shards.targets import TARGETS
 from pipeline.models.inputs import normalise
 from pipeline.plotting.masks import default_palette, encode_png, overlay, pillow_png
 from pipeline.tasks import TASKS
-from pipeline.tasks.base import TOP, Prediction
+from pipeline.tasks.base import Prediction
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -40,16 +39,15 @@ class Predictor:
     Args:
         loaded: the network and its description; it runs in its form for inference.
         device: the device it runs on.
-        top: classes that are named of an image; None for a few, or for a mask all.
+        top: classes that are named of an image at most (`Prediction.first`).
     """
 
     def __init__(self, loaded: Loaded, device: torch.device, top: int | None = None) -> None:
         self.network = loaded.for_inference().to(device)
-        self.model, self.trained, self.device = loaded.model, loaded.trained, device
+        self.model, self.trained, self.device, self.top = loaded.model, loaded.trained, device, top
         trained = loaded.trained
         self.task = TASKS[trained.task]
         self.resizer = Resizer(1 if trained.channels == 1 else 3, trained.filter, trained.geometry)
-        self.top = top or (len(trained.class_names) if TARGETS[trained.task].spatial else TOP)
         self.palette = trained.palette or default_palette(len(trained.class_names))
 
     @classmethod

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
+from pipeline.checkpoints.trained import Trained
 from pipeline.core.atomic import atomic_file
 from pipeline.core.errors import UserError
+from pipeline.data.shards.targets import TARGETS
 from pipeline.inference.files import Answer
-from pipeline.tasks.base import Task
-
-
-class Row(Protocol):
-    """Writes one answer as a row."""
-
-    def __call__(self, answer: Answer) -> None: ...
 
 
 @contextmanager
-def prediction_table(path: Path | None, task: Task, class_names: Sequence[str]) -> Iterator[Row]:
+def prediction_table(path: Path | None, trained: Trained) -> Iterator[Callable[[Answer], None]]:
     """Yield what writes rows to the CSV file ``path``, which is there once all is written; None writes nothing.
 
     The columns are ``image``, ``error``, ``label`` (the likeliest class, the classes found separated by ``|``, or
@@ -40,17 +34,18 @@ def prediction_table(path: Path | None, task: Task, class_names: Sequence[str]) 
         atomic_file(path) as unfinished,
         unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
+        names, one_label = trained.class_names, TARGETS[trained.task].exclusive
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "error", "label", *class_names])
+        writer.writerow(["image", "error", "label", *names])
 
         def row(answer: Answer) -> None:
-            found, none = answer.prediction, [""] * len(class_names)
+            found = answer.prediction
             if found is None:
-                writer.writerow([answer.path, answer.error, "", *none])
+                writer.writerow([answer.path, answer.error, "", *("" for _ in names)])
                 return
             values = dict(found.classes)
-            labels = task.record(found).get("labels", [name for name, _ in found.classes[:1]])
-            shares = (round(values.get(name, 0.0), 6) for name in class_names)
+            labels = [name for name, _ in found.classes[:1]] if one_label else found.chosen
+            shares = (round(values.get(name, 0.0), 6) for name in names)
             writer.writerow([answer.path, "", "|".join(labels), *shares])
 
         yield row

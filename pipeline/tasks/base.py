@@ -46,8 +46,14 @@ class Prediction:
     chosen: tuple[str, ...] = ()
     """Classes taken to be present, where there may be any number of them."""
 
-    def first(self, count: int) -> Prediction:
-        """Return the prediction with the ``count`` largest classes alone, or as many as were chosen."""
+    def first(self, count: int | None) -> Prediction:
+        """Return the prediction with the ``count`` largest classes alone, or as many as were chosen.
+
+        Args:
+            count: None for `TOP`, or of a mask all.
+        """
+        if count is None:
+            count = TOP if self.mask is None else len(self.classes)
         return replace(self, classes=self.classes[: max(count, len(self.chosen))])
 
 
@@ -135,7 +141,7 @@ def class_weights(params: TrainParams, manifest: Manifest) -> ClassWeights | Non
 
 
 def largest_first(values: Tensor, names: Sequence[str]) -> list[tuple[str, float]]:
-    """Return ``values``, float (classes,), with their names."""
+    """Return ``values``, float (classes,), with their names, the largest first."""
     top, places = values.topk(len(names))
     return [(names[place], value) for place, value in zip(places.tolist(), top.tolist(), strict=True)]
 

@@ -105,10 +105,13 @@ def test_a_network_learns_is_measured_and_predicts(
     pixels[..., 1:] += 100
     Path("image.png").write_bytes(encode_png(pixels))
     capsys.readouterr()
-    main(["predict", "image.png", "--json", "--device", "cpu"])
+    main(["predict", "image.png", "--json", "--csv", "table.csv", "--device", "cpu"])
     record = json.loads(capsys.readouterr().out)
     assert set(record["labels"]) == {"green", "blue"}
     assert {entry["class"] for entry in record["classes"]} == {"red", "green", "blue"}
+    header, row = Path("table.csv").read_text().splitlines()
+    assert header == "image,error,label,red,green,blue"
+    assert row.startswith("image.png,,green|blue,")
 
 
 def test_shards_are_read_by_stock_webdataset(tmp_path: Path) -> None:
