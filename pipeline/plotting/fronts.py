@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from pipeline.plotting.style import BLUE, GREY, ORANGE, new_figure, shorten, styled
-
-MOST_NAMES = 14
-"""Points on the front that are named; more would cover one another."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,6 @@ def front(
     where = "pre" if more_is_better else "post"
     costs, values = [point.cost for point in best], [point.value for point in best]
     axes.step(costs, values, where=where, color=BLUE, linewidth=1.2, zorder=2)
-    for point in [*best[-MOST_NAMES:], *printed]:
-        place = {"xytext": (5, -9), "textcoords": "offset points", "fontsize": 7}
-        axes.annotate(shorten(point.name, 26), (point.cost, point.value), **place)
     axes.set(xscale="log", xlabel=cost, ylabel=f"{value}, %")
     title = f"{value} against {cost}"
     if floor is not None:
@@ -64,7 +59,29 @@ def front(
     axes.set_title(title)
     axes.margins(x=0.12)
     figure.legend(loc="outside lower center", ncols=3)
+    _name(axes, printed, best)
     return figure
+
+
+def _name(axes: Any, printed: Sequence[Point], best: Sequence[Point]) -> None:
+    """Name ``printed`` above their marks, then ``best`` below, the last ones first, where no name covers another."""
+    axes.figure.draw_without_rendering()  # only then is known where the axes lie
+    taken: list[Bbox] = []
+    above, below = {"xytext": (-5, 5), "ha": "right"}, {"xytext": (5, -9)}
+    for point, place in [(point, above) for point in printed] + [(point, below) for point in reversed(best)]:
+        text = axes.annotate(
+            shorten(point.name, 26),
+            (point.cost, point.value),
+            textcoords="offset points",
+            fontsize=7,
+            annotation_clip=True,
+            **place,
+        )
+        box = text.get_window_extent()
+        if any(box.overlaps(other) for other in taken):
+            text.remove()
+        else:
+            taken.append(box)
 
 
 def _scatter(axes: Any, points: Sequence[Point], label: str, **style: Any) -> None:

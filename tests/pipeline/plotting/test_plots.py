@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable
 
 import matplotlib
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pipeline.data.shards.targets import IGNORE
-from pipeline.plotting import charts, grids, masks, style
+from pipeline.plotting import charts, fronts, grids, masks, style
 
 RANDOM = np.random.default_rng(0)
 PALETTE = [(0, 0, 0), (255, 0, 0), (0, 0, 255)]
@@ -115,3 +116,16 @@ def test_a_dollar_sign_in_a_name_starts_no_formula(name: str) -> None:
     style.render(figure)
     shown, is_formula = text._preprocess_math(text.get_text())
     assert (shown, is_formula) == (name, False)
+
+
+def test_no_name_on_a_front_covers_another() -> None:
+    crowded = [fronts.Point(1000 + 10 * number, 90 + 0.1 * number, f"trial {number}") for number in range(20)]
+    figure = fronts.front(
+        [*crowded, fronts.Point(9000, 99, "far")], [fronts.Point(1100, 95, "8/10")], "c", "v"
+    )
+    texts = figure.axes[0].texts
+    names = [text.get_text() for text in texts]
+    assert {"8/10", "far", "trial 19"} < set(names)
+    assert len(names) < 15
+    boxes = [text.get_window_extent() for text in texts]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
