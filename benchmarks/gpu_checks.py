@@ -16,7 +16,7 @@ from pipeline.core.device import set_arithmetic
 from pipeline.data.shards.manifest import FILE_NAME, Manifest, read_manifest
 from pipeline.profiling.probe import AMP_TYPES
 from pipeline.tracking.base import NullTracking
-from pipeline.train.observers import Observer
+from pipeline.train.observers.base import Observer
 from pipeline.train.state import TrainingState
 from pipeline.train.trainer import Trainer
 from pipeline.train.training import prepare_training

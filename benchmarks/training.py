@@ -32,7 +32,7 @@ from pipeline.params import Params, parse_params
 from pipeline.tasks.network import build_network
 from pipeline.tracking.base import NullTracking
 from pipeline.tracking.run import Tracker
-from pipeline.train.observers import Observer
+from pipeline.train.observers.base import Observer
 from pipeline.train.state import TrainingState
 from pipeline.train.trainer import Trainer
 from pipeline.train.training import prepare_training

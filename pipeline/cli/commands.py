@@ -180,26 +180,49 @@ def paper_use(options: argparse.Namespace) -> None:
 
 
 def compare(options: argparse.Namespace) -> None:
-    from pipeline.compare.costs import PAGE, Setting, measure_costs
-    from pipeline.paper.rivals import all_rows
+    from pipeline.compare.entrants import rows_of_table
+
+    rows = list(options.rows)
+    if options.table is not None:
+        rows += [name for name in rows_of_table(options.table) if name not in rows]
+    if options.costs:
+        _compare_costs(options, rows)
+    else:
+        _compare_trained(options, rows)
+
+
+def _compare_costs(options: argparse.Namespace, rows: list[str]) -> None:
+    from pipeline.compare.costs import Setting
+    from pipeline.compare.row_costs import PAGE, measure_rows
     from pipeline.paper.rows import find_row
 
-    rows = [find_row(name) for name in options.rows]
-    if options.table is not None:
-        of_table = (
-            row
-            for row in all_rows().values()
-            if any(reported["table"] == options.table for reported in row.reported)
-        )
-        rows += [row for row in of_table if row not in rows]
     if not rows:
-        tables = sorted({reported["table"] for row in all_rows().values() for reported in row.reported})
-        raise UserError(
-            f"compare: no rows; name some of `wavemix paper list`, or --table ({', '.join(map(str, tables))})"
-        )
-    setting = Setting.choose(options.device, options.amp, options.compile, options.batch)
-    measure_costs(rows, setting, options.turns, options.out)
-    print((options.out / PAGE).read_text(encoding="utf-8"), end="")
+        raise UserError("compare: no rows; name some of `wavemix paper list`, or a --table")
+    out = options.out or Path("reports/costs")
+    setting = Setting.choose(
+        options.device or "auto", options.amp or "auto", options.compile or "auto", options.batch
+    )
+    measure_rows([find_row(name) for name in rows], setting, options.turns or 5, out)
+    print((out / PAGE).read_text(encoding="utf-8"), end="")
+
+
+def _compare_trained(options: argparse.Namespace, rows: list[str]) -> None:
+    from pipeline.compare.comparison import open_comparison
+    from pipeline.compare.page import write_page
+    from pipeline.compare.running import run_comparison
+
+    for name in ("turns", "batch", "device", "amp", "compile"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name} goes with --costs; trainings take what params.yaml says: leave it out")
+    if options.minutes is not None and not options.minutes > 0:
+        raise UserError(f"--minutes: got {options.minutes}, allowed: more than 0")
+    os.chdir(project_folder())
+    out = options.out or Path("reports/compare")
+    opened = open_comparison(Path("params.yaml"), rows, options.minutes, out)
+    failed = [] if options.page else run_comparison(opened)
+    print(f"{write_page(opened, out, options.sort)}: the table, Figure 1, the curves")
+    if failed:
+        raise UserError("compare: " + "; ".join(failed))
 
 
 def search(options: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import shtab
 
 from pipeline.cli import commands
+from pipeline.compare.figures import SORTED_BY
 from pipeline.core.process import run_stage
 from pipeline.search.target import MINIMISED
 
@@ -181,29 +182,42 @@ def _add_compare(group: Any) -> None:
         group,
         "compare",
         commands.compare,
-        "measure what rows of the paper cost on this machine, in turns, beside the paper's figures",
+        "train networks beside each other, or measure what they cost, with the paper's figures beside ours",
+        "  wavemix compare                 # the networks of the section compare: of params.yaml\n"
+        "  wavemix compare 'cifar10 32/7' 'cifar10 ResNet-18' --minutes 30\n"
         "  wavemix compare --costs --table 1\n"
         "  wavemix compare --costs 'cifar10 32/7' 'cifar10 ResNet-18' --turns 9 --batch 128",
     )
     compare.add_argument(
         "rows", nargs="*", metavar="ROW", help="rows of the paper, as `wavemix paper list` names them"
     )
-    compare.add_argument(
-        "--costs", action="store_true", required=True, help="memory and images a second, without training"
-    )
     compare.add_argument("--table", type=int, help="all rows of this table of the paper")
     compare.add_argument(
-        "--turns", type=_positive, default=5, help="times that each network is timed (default: 5)"
+        "--minutes",
+        type=float,
+        help="train each for this long, by its measured speed (default: train.phases)",
+    )
+    compare.add_argument("--sort", choices=tuple(SORTED_BY), default="accuracy", help="order of the table")
+    compare.add_argument(
+        "--page", action="store_true", help="write the page of what has been trained so far; train nothing"
     )
     compare.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of the records and the page (default: reports/compare)",
+    )
+    compare.add_argument(
+        "--costs", action="store_true", help="memory and images/s in turns, without data or training"
+    )
+    costs = compare.add_argument_group("with --costs")
+    costs.add_argument("--turns", type=_positive, help="times that each network is timed (default: 5)")
+    costs.add_argument(
         "--batch", type=_positive, help="images in a batch that is timed (default: 64; 8 on a CPU)"
     )
-    compare.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
-    compare.add_argument("--amp", choices=["auto", "off", "bf16", "fp16"], default="auto")
-    compare.add_argument("--compile", choices=["auto", "on", "off"], default="auto")
-    compare.add_argument(
-        "--out", type=Path, default=Path("reports/costs"), help="folder of the record, from which it goes on"
-    )
+    costs.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"])
+    costs.add_argument("--amp", choices=["auto", "off", "bf16", "fp16"])
+    costs.add_argument("--compile", choices=["auto", "on", "off"])
 
 
 def _add_search(group: Any) -> None:

@@ -1,44 +1,58 @@
-"""What the rows of the paper cost on this machine, side by side: the resource columns of Tables 1, 2 and 4.
+"""What networks cost on this machine, measured side by side.
 
-All networks are built at once and timed in turns, so that a noisy machine is fair to them; only ratios within one run
-mean something. Weights do not matter. The record is written after each turn, and the same command resumes from it.
+All are built at once and timed in turns, so that a noisy machine is fair to them; only ratios within one run mean
+something. Weights do not matter. The record is written after each turn, and the same call resumes from it.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pipeline.compare.costs_page import RowCost, as_markdown
 from pipeline.core.atomic import write_atomically
 from pipeline.core.device import choose_compile, choose_device, choose_precision, device_name, set_arithmetic
 from pipeline.core.errors import UserError, one_line
-from pipeline.paper.rivals import Row
-from pipeline.paper.rows import model_params
-from pipeline.params import parse_params
-from pipeline.profiling.noise import noise_manifest
 from pipeline.profiling.probe import Probe
-from pipeline.tasks import TASKS
-from wavemix import PaperRow, paper_rows
 from wavemix.measure import count_macs, count_parameters
 
-RECORD, PAGE = "costs.json", "costs.md"
 PAPER_BATCH = 64
 """The paper's "GPU RAM for batch size 64"."""
 TURN_SECONDS = 0.5
 """A turn ends after the step in which this much time has gone by."""
 
+Costs = dict[str, "Cost"]
+"""By the names of the networks."""
+
+
+@dataclass
+class Cost:
+    """What one network costs; rates have one entry per turn."""
+
+    parameters: int
+    gmacs: float
+    memory_gb: float
+    """Of training at batch 64: the peak on a GPU; on a CPU what is kept for the backward pass, counted."""
+    training: list[float] = field(default_factory=list)
+    """Images a second."""
+    inference: list[float] = field(default_factory=list)
+
+    def figure(self, name: str) -> float:
+        """Return the figure called ``name``; of rates the median."""
+        value = getattr(self, name)
+        return float(statistics.median(value) if isinstance(value, list) else value)
+
 
 @dataclass(frozen=True)
 class Setting:
-    """How all rows are measured."""
+    """How all networks are measured."""
 
     device: torch.device
     amp: str
@@ -68,19 +82,28 @@ class Setting:
         }
 
 
-def measure_costs(rows: Sequence[Row], setting: Setting, turns: int, out: Path) -> dict[str, RowCost]:
-    """Measure ``rows`` in ``turns`` turns; write `RECORD` and `PAGE` into ``out``, after each turn.
+def measure_costs(
+    build: Mapping[str, Callable[[], Probe]],
+    setting: Setting,
+    turns: int,
+    record: Path,
+    after_turn: Callable[[Costs], object],
+) -> Costs:
+    """Measure the networks that ``build`` makes in ``turns`` turns; return their costs.
 
-    A row whose network cannot be built or run is named and left out.
+    One that cannot be built or run is named and left out.
+
+    Args:
+        record: a JSON file, written after each turn before ``after_turn`` is called.
 
     Raises:
-        UserError: the record in ``out`` is of another machine or setting, or no row could be measured.
+        UserError: ``record`` is of another machine or setting, or nothing could be measured.
     """
-    costs = _read(out / RECORD, setting)
+    costs = read_costs(record, setting)
     set_arithmetic(setting.amp, deterministic=False)
-    built = dict(_built(rows, setting, costs))
+    built = dict(_built(build, setting, costs))
     if not built:
-        raise UserError("compare: none of the rows could be measured; the lines above say why")
+        raise UserError("compare: none of the networks could be measured; the lines above say why")
     started = time.monotonic()
     done = min(len(costs[name].training) for name in built)
     for turn in range(done, turns):
@@ -88,59 +111,41 @@ def measure_costs(rows: Sequence[Row], setting: Setting, turns: int, out: Path) 
             if len(costs[name].training) <= turn:
                 costs[name].training.append(_rate(setting, *_training(probe, setting.batch)))
                 costs[name].inference.append(_rate(setting, *_inference(probe, setting.batch)))
-        _write(out, rows, costs, setting)
+        _write(record, costs, setting)
+        after_turn(costs)
         left = (time.monotonic() - started) / (turn + 1 - done) * (turns - turn - 1)
         print(f"turn {turn + 1} of {turns}, {left:.0f} s left", file=sys.stderr, flush=True)
     return {name: costs[name] for name in built}
 
 
-def _built(rows: Sequence[Row], setting: Setting, costs: dict[str, RowCost]) -> Iterator[tuple[str, Probe]]:
-    """Yield the network of each row that can be measured, ready to be timed; fill in its ``costs``."""
-    for row in rows:
+def _built(
+    build: Mapping[str, Callable[[], Probe]], setting: Setting, costs: Costs
+) -> Iterator[tuple[str, Probe]]:
+    """Yield each network that can be measured, ready to be timed; fill in its ``costs``."""
+    for name, make in build.items():
         try:
-            probe = _probe(row, setting)
-            if row.name not in costs:
-                costs[row.name] = _counted(probe)
+            torch.manual_seed(0)
+            probe = make()
+            if name not in costs:
+                costs[name] = _counted(probe)
             if setting.compiled:
                 probe.compile()
             step, _ = _training(probe, setting.batch)
             step()  # compiles, and shows whether the memory suffices
         except (UserError, RuntimeError, ValueError) as error:
-            costs.pop(row.name, None)
-            print(f"{row.name} is left out: {one_line(error)}", file=sys.stderr, flush=True)
+            costs.pop(name, None)
+            print(f"{name} is left out: {one_line(error)}", file=sys.stderr, flush=True)
             continue
-        print(f"{row.name}: {costs[row.name].parameters:,} parameters", file=sys.stderr, flush=True)
-        yield row.name, probe
+        print(f"{name}: {costs[name].parameters:,} parameters", file=sys.stderr, flush=True)
+        yield name, probe
 
 
-def _probe(row: Row, setting: Setting) -> Probe:
-    like = row if isinstance(row, PaperRow) else _same_data(row)
-    beside_classes = TASKS[like.config.task].outputs(0)  # such as void's output
-    classes = like.config.num_classes - beside_classes
-    manifest = noise_manifest(like.config.task, classes, row.image_size, like.config.in_channels)
-    values = {
-        "data": "noise",
-        "datasets": {"noise": {"reader": "image_folder", "sizes": [list(row.image_size)]}},
-        "model": model_params(row),
-        "train": {"batch_size": setting.batch, "phases": [{"optimizer": "adamw", "epochs": 1}]},
-    }
-    torch.manual_seed(0)
-    return Probe(parse_params(values, row.name), manifest, setting.device, setting.amp)
-
-
-def _same_data(row: Row) -> PaperRow:
-    """Return a row of WaveMix-Lite on the same data, which says how many classes and channels that has."""
-    return next(
-        one for one in paper_rows().values() if (one.dataset, one.image_size) == (row.dataset, row.image_size)
-    )
-
-
-def _counted(probe: Probe) -> RowCost:
+def _counted(probe: Probe) -> Cost:
     if probe.device.type == "cuda":
         memory = float(probe.peak_bytes(PAPER_BATCH))
     else:
         memory = PAPER_BATCH * probe.kept_bytes()
-    return RowCost(
+    return Cost(
         parameters=count_parameters(probe.network),
         gmacs=count_macs(probe.network, probe.images(1)) / 1e9,
         memory_gb=memory / 1e9,
@@ -179,18 +184,22 @@ def _wait(setting: Setting) -> None:
         torch.cuda.synchronize(setting.device)
 
 
-def _read(path: Path, setting: Setting) -> dict[str, RowCost]:
-    if not path.exists():
+def read_costs(record: Path, setting: Setting) -> Costs:
+    """Return what ``record`` has; nothing where there is none.
+
+    Raises:
+        UserError: it is of another machine or setting.
+    """
+    if not record.exists():
         return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(record.read_text(encoding="utf-8"))
     if content["where"] != setting.words():
         raise UserError(
-            f"{path} was measured on {content['where']}, this is {setting.words()}; name another --out"
+            f"{record} was measured on {content['where']}, this is {setting.words()}; name another --out"
         )
-    return {name: RowCost(**values) for name, values in content["rows"].items()}
+    return {name: Cost(**values) for name, values in content["rows"].items()}
 
 
-def _write(out: Path, rows: Sequence[Row], costs: dict[str, RowCost], setting: Setting) -> None:
-    record = {"where": setting.words(), "rows": {name: asdict(cost) for name, cost in costs.items()}}
-    write_atomically(out / RECORD, json.dumps(record, indent=2) + "\n")
-    write_atomically(out / PAGE, as_markdown(rows, costs, setting.words()))
+def _write(record: Path, costs: Costs, setting: Setting) -> None:
+    content = {"where": setting.words(), "rows": {name: asdict(cost) for name, cost in costs.items()}}
+    write_atomically(record, json.dumps(content, indent=2) + "\n")

@@ -4,45 +4,25 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.compare.costs import Cost
+from pipeline.compare.paper_figures import printed_cost
 from pipeline.core.markdown import table
 from pipeline.paper.rivals import Row
 from wavemix import PaperRow
 
-PRINTED = {
-    "memory": "ram_gb_batch64",
-    "training": "train_images_per_second",
-    "inference": "test_images_per_second",
-}
-"""The paper's column of each of our figures."""
+WORDS = {"memory_gb": "memory", "training": "training", "inference": "inference"}
+"""What the figures are called where their order is told."""
 
 
-@dataclass
-class RowCost:
-    """What one row costs; rates have one entry per turn."""
-
-    parameters: int
-    gmacs: float
-    memory_gb: float
-    """Of training at batch 64: the peak on a GPU; on a CPU what is kept for the backward pass, counted."""
-    training: list[float] = field(default_factory=list)
-    """Images a second."""
-    inference: list[float] = field(default_factory=list)
-
-    def figure(self, name: str) -> float:
-        """Return ``memory``, or the median of ``training`` or ``inference``."""
-        return self.memory_gb if name == "memory" else statistics.median(getattr(self, name))
-
-
-def as_markdown(rows: Sequence[Row], costs: Mapping[str, RowCost], where: Mapping[str, Any]) -> str:
+def as_markdown(rows: Sequence[Row], costs: Mapping[str, Cost], where: Mapping[str, Any]) -> str:
     """Return the table, the paper's figures beside ours, and whether its order holds."""
     shown = [row for row in rows if row.name in costs and costs[row.name].training]
     ours = [row for row in shown if isinstance(row, PaperRow)]
     lines = []
     for row in shown:
-        cost, printed = costs[row.name], _printed(row)
+        cost = costs[row.name]
         order = "" if row in ours else _order(row, ours, costs)
         lines.append(
             (
@@ -50,11 +30,11 @@ def as_markdown(rows: Sequence[Row], costs: Mapping[str, RowCost], where: Mappin
                 f"{cost.parameters:,}",
                 f"{cost.gmacs:.3g}",
                 f"{cost.memory_gb:.3g}",
-                _cell(printed["memory"]),
+                _cell(printed_cost(row, "memory_gb")),
                 _spread(cost.training),
-                _cell(printed["training"]),
+                _cell(printed_cost(row, "training")),
                 _spread(cost.inference),
-                _cell(printed["inference"]),
+                _cell(printed_cost(row, "inference")),
                 order,
             )
         )
@@ -73,28 +53,20 @@ def as_markdown(rows: Sequence[Row], costs: Mapping[str, RowCost], where: Mappin
     )
 
 
-def _order(row: Row, ours: Sequence[Row], costs: Mapping[str, RowCost]) -> str:
+def _order(row: Row, ours: Sequence[Row], costs: Mapping[str, Cost]) -> str:
     """Return for each figure how many rows of WaveMix-Lite on the same data stand to ``row`` as in the paper."""
     found = []
-    for name in PRINTED:
-        theirs = _printed(row)[name]
+    for name, word in WORDS.items():
+        theirs = printed_cost(row, name)
         same_data = [one for one in ours if (one.dataset, one.image_size) == (row.dataset, row.image_size)]
-        pairs = [(_printed(one)[name], costs[one.name].figure(name)) for one in same_data]
+        pairs = [(printed_cost(one, name), costs[one.name].figure(name)) for one in same_data]
         comparable = [(printed, measured) for printed, measured in pairs if printed is not None]
         if theirs is None or not comparable:
             continue
         mine = costs[row.name].figure(name)
         held = sum((theirs < printed) == (mine < measured) for printed, measured in comparable)
-        found.append(f"{name} {held} of {len(comparable)}")
+        found.append(f"{word} {held} of {len(comparable)}")
     return ", ".join(found) or "the paper gives no figure"
-
-
-def _printed(row: Row) -> dict[str, float | None]:
-    """Return the paper's figures, the first that a table has."""
-    return {
-        name: next((one[key] for one in row.reported if one.get(key) is not None), None)
-        for name, key in PRINTED.items()
-    }
 
 
 def _spread(rates: Sequence[float]) -> str:

@@ -16,6 +16,7 @@ from pipeline.core.paths import repository_root
 from pipeline.core.validation import explain
 from pipeline.core.yaml_file import read_yaml
 from pipeline.models import ModelParams
+from pipeline.params.compare import CompareParams
 from pipeline.params.search import SearchParams
 from pipeline.params.sections import (
     DatasetName,
@@ -31,6 +32,7 @@ from pipeline.params.sections import (
 )
 
 __all__ = [
+    "CompareParams",
     "DatasetParams",
     "Duration",
     "MachineParams",
@@ -59,6 +61,8 @@ class Params(Section):
     """How the trained network is judged."""
     search: SearchParams | None = None
     """What `wavemix search` varies, and for how long."""
+    compare: CompareParams | None = None
+    """The networks that `wavemix compare` trains beside each other."""
     machine: MachineParams = MachineParams()
     """What only changes the machine, never the result."""
 

@@ -8,7 +8,16 @@ from typing import Any
 from pydantic import BaseModel
 
 from pipeline.models import FAMILIES
-from pipeline.params import DatasetParams, MachineParams, MixParams, Params, Phase, SearchParams, TrainParams
+from pipeline.params import (
+    CompareParams,
+    DatasetParams,
+    MachineParams,
+    MixParams,
+    Params,
+    Phase,
+    SearchParams,
+    TrainParams,
+)
 from pipeline.params.search import Range
 from pipeline.params.sections import EvaluateParams
 
@@ -20,6 +29,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("evaluate", EvaluateParams, "Tracked by DVC: a change evaluates again."),
     ("search", SearchParams, "Read by `wavemix search` alone; no stage tracks it."),
     ("search.space.KEY", Range, "A list of values in its place is a choice among them."),
+    ("compare", CompareParams, "Read by `wavemix compare` alone; no stage tracks it."),
     ("machine", MachineParams, "Tracked nowhere: changes where and how fast things run, never the result."),
     ("datasets.NAME", DatasetParams, "Tracked by DVC: a change prepares again."),
 )

@@ -11,6 +11,9 @@ from matplotlib.transforms import Bbox
 
 from pipeline.plotting.style import BLUE, GREY, ORANGE, new_figure, shorten, styled
 
+FEW = 16
+"""Points that are all named, where there is room."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -33,6 +36,7 @@ def front(
     *,
     more_is_better: bool = False,
     floor: float | None = None,
+    others: str = "tried",
 ) -> Figure:
     """Draw ``points``, their Pareto front as a line, and the paper's figures, ``printed``, as hollow marks.
 
@@ -40,10 +44,12 @@ def front(
         cost: what the horizontal axis shows, logarithmic.
         more_is_better: of the cost, as for images a second.
         floor: the least value shown; points below it are counted in the title.
+        others: what the points that are not on the front are called. Few of them are named too.
     """
     figure, ((axes,),) = new_figure(7.2, 4.6)
     best = pareto(points, more_is_better=more_is_better)
-    _scatter(axes, [point for point in points if point not in best], "tried", color=GREY, markersize=4.7)
+    behind = [point for point in points if point not in best]
+    _scatter(axes, behind, others, color=GREY, markersize=4.7)
     _scatter(axes, best, "on the front", color=BLUE, markersize=6.6)
     _scatter(axes, printed, "the paper", fmt="D", color=ORANGE, markerfacecolor="none", markersize=7)
     where = "pre" if more_is_better else "post"
@@ -59,16 +65,16 @@ def front(
     axes.set_title(title)
     axes.margins(x=0.12)
     figure.legend(loc="outside lower center", ncols=3)
-    _name(axes, printed, best)
+    _name(axes, printed, [*(behind if len(points) <= FEW else []), *best])
     return figure
 
 
-def _name(axes: Any, printed: Sequence[Point], best: Sequence[Point]) -> None:
-    """Name ``printed`` above their marks, then ``best`` below, the last ones first, where no name covers another."""
+def _name(axes: Any, printed: Sequence[Point], ours: Sequence[Point]) -> None:
+    """Name ``printed`` above their marks, then ``ours`` below, the last ones first, where no name covers another."""
     axes.figure.draw_without_rendering()  # only then is known where the axes lie
     taken: list[Bbox] = []
     above, below = {"xytext": (-5, 5), "ha": "right"}, {"xytext": (5, -9)}
-    for point, place in [(point, above) for point in printed] + [(point, below) for point in reversed(best)]:
+    for point, place in [(point, above) for point in printed] + [(point, below) for point in reversed(ours)]:
         text = axes.annotate(
             shorten(point.name, 26),
             (point.cost, point.value),

@@ -14,22 +14,20 @@ from pipeline.core.errors import UserError, one_line
 from pipeline.params import Params
 from pipeline.search.objectives import HIGHER_IS_BETTER, Cost, figure_of
 from pipeline.search.study import Tried
-from pipeline.train.cadence import Timer
 from pipeline.train.experiment import train_once
-from pipeline.train.observers import EndTraining, Observer
+from pipeline.train.observers.base import EndTraining
+from pipeline.train.observers.notes import Notes
 from pipeline.train.state import TrainingState
 
 FIRST_TRIALS = 5
 """Trials at an epoch before one is stopped at it."""
 
 
-class Progress(Observer):
-    """Notes a trial's accuracy, rate and time after each epoch, and ends it where ``falls_behind`` says so.
+class Progress(Notes):
+    """Notes how a trial goes, and ends it where ``falls_behind`` says so.
 
     Args:
-        metric: the column of the validation that counts.
-        note: keeps values with the trial; may be called again with the same ones, by a training that was resumed.
-        known: what the trial's earlier processes noted.
+        metric, note, known: as of `Notes`.
         falls_behind: told the accuracies of the epochs so far and the rate of the last, says whether to stop.
     """
 
@@ -40,24 +38,12 @@ class Progress(Observer):
         known: Mapping[str, Any],
         falls_behind: Callable[[Sequence[float], float], bool],
     ) -> None:
-        self._metric, self._note, self._falls_behind = metric, note, falls_behind
-        self._curve: dict[str, float] = dict(known.get("curve", {}))
-        self._seconds: float = known.get("seconds", 0.0)
-        self._timer = Timer()
+        super().__init__(metric, note, known)
+        self._falls_behind = falls_behind
 
-    def on_start(self, state: TrainingState) -> None:  # noqa: ARG002
-        self._timer.restart()
-
-    def after_validation(self, state: TrainingState, row: Mapping[str, float], better: bool) -> None:  # noqa: ARG002
-        rate = row["train/images_per_second"]
-        self._seconds += self._timer.restart()
-        # An epoch that was trained once more after a kill has the same accuracy, and replaces its point.
-        self._curve[str(state.progress.epoch)] = row[self._metric]
-        self._note("rate", rate)
-        self._note("seconds", self._seconds)
-        self._note("curve", self._curve)
-        epochs = [value for epoch, value in self._curve.items() if int(epoch) <= state.progress.epoch]
-        if self._falls_behind(epochs, rate):
+    def after_validation(self, state: TrainingState, row: Mapping[str, float], better: bool) -> None:
+        super().after_validation(state, row, better)
+        if self._falls_behind(self.accuracies(state.progress.epoch), row["train/images_per_second"]):
             raise EndTraining
 
 

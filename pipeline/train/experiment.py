@@ -18,7 +18,7 @@ from pipeline.params import Params
 from pipeline.tracking import names
 from pipeline.train import record
 from pipeline.train.batch_size import resolve_batch_size
-from pipeline.train.observers import EndTraining, Observer
+from pipeline.train.observers.base import EndTraining, Observer
 from pipeline.train.processes import Processes
 from pipeline.train.sources import Sources, read_sources
 from pipeline.train.trainer import Stopped, Trainer

@@ -26,8 +26,8 @@ from pipeline.profiling.optimizers import build_optimizer
 from pipeline.tasks.network import network_spec
 from pipeline.tracking.base import Tracking
 from pipeline.train.cadence import Cadence, Timer
-from pipeline.train.display import Display
-from pipeline.train.observers import Observer, Observers
+from pipeline.train.observers.base import Observer, Observers
+from pipeline.train.observers.display import Display
 from pipeline.train.phases import PhaseSteps
 from pipeline.train.state import Progress
 from pipeline.train.training import Training

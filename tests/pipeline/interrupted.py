@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from pipeline.data.loading.batch import Batch
-from pipeline.train.observers import Observer
+from pipeline.train.observers.base import Observer
 from pipeline.train.state import TrainingState
 
 

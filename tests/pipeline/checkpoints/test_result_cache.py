@@ -15,7 +15,7 @@ from pipeline.checkpoints.trained import Trained
 from pipeline.core import source_code
 from pipeline.params import Params
 from pipeline.train.experiment import train, train_once
-from pipeline.train.observers import Observer
+from pipeline.train.observers.base import Observer
 from pipeline.train.state import TrainingState
 from tests import ROOT
 from tests.pipeline.interrupted import CutOff, Interrupted

@@ -30,7 +30,7 @@ from pipeline.search.target import Target
 from pipeline.search.trial import is_behind
 from pipeline.search.worker import Search, open_search, run_search
 from pipeline.train.experiment import train_once
-from pipeline.train.observers import Observer
+from pipeline.train.observers.base import Observer
 from pipeline.train.state import TrainingState
 from tests import ROOT
 

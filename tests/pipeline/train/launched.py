@@ -22,7 +22,7 @@ from pipeline.data.loading.batch import Batch
 from pipeline.params import Params, load_params
 from pipeline.train import trainer
 from pipeline.train.experiment import train, train_once
-from pipeline.train.observers import Observer
+from pipeline.train.observers.base import Observer
 from pipeline.train.state import TrainingState
 from tests import ROOT
 from tests.pipeline.interrupted import CutOff, Interrupted

@@ -10,7 +10,7 @@ import pytest
 from pipeline.data.loading.batch import Batch
 from pipeline.params import Params
 from pipeline.train.experiment import train
-from pipeline.train.observers import Observer
+from pipeline.train.observers.base import Observer
 from pipeline.train.state import TrainingState
 from tests.pipeline.interrupted import CutOff, Interrupted
 

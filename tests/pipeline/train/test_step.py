@@ -20,7 +20,7 @@ from pipeline.data.shards.manifest import read_manifest
 from pipeline.params import Params
 from pipeline.train.average import WeightAverage
 from pipeline.train.experiment import train
-from pipeline.train.observers import Observer
+from pipeline.train.observers.base import Observer
 from pipeline.train.state import Progress, TrainingState
 from pipeline.train.training import Training, prepare_training
 

@@ -29,7 +29,7 @@ from pipeline.params import Params
 from pipeline.tasks.classification_metrics import ClassificationMetrics
 from pipeline.tasks.metrics import Mean
 from pipeline.train.experiment import train
-from pipeline.train.observers import Observer
+from pipeline.train.observers.base import Observer
 from pipeline.train.step import step_seed
 from tests.pipeline.interrupted import CutOff, Interrupted
 

@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pipeline.params import Phase
-from pipeline.train.observers import Observer
+from pipeline.train.observers.base import Observer
 from pipeline.train.phases import PhaseSteps
 from pipeline.train.state import Progress, TrainingState
 

@@ -1,0 +1,1 @@
+"""Those that follow a training, moment by moment."""
