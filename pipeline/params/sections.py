@@ -159,6 +159,9 @@ class TrainParams(Section):
     class_weight_power: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Weigh the loss of each sample or pixel by (frequency of its class in train) ** -power, so that the weights' mean
     is 1: 0 weighs all alike, 1 all classes alike. Not for multilabel."""
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
+    """shuffled takes every sample once per epoch; balanced draws all classes alike in epochs as long: samples of rare
+    classes several times, of frequent ones a part. Classification only."""
     mix: MixParams | None = None
     """mixup and cutmix, as in ``{mixup: 0.2, cutmix: 1.0}``, of each image and its neighbour; classification only."""
     clip_grad_norm: Annotated[float, Field(gt=0)] | None = None

@@ -1,4 +1,4 @@
-"""Shards to batches: every sample once per epoch, in an order that is a function of (seed, epoch) alone.
+"""Shards to batches, in an order that is a function of (seed, epoch) alone.
 
 A split that fits lives in memory as uint8 arrays and a batch is one gather; a larger one streams
 (`pipeline.data.loading.streaming`). Both follow the same `SampleOrder`, so they give the same batches, and both can
@@ -18,12 +18,12 @@ from pipeline.data.loading.order import SampleOrder
 from pipeline.data.loading.prefetch import map_ahead
 
 Augmentation = Callable[[Batch, int, Tensor], Batch]
-"""(batch, epoch, numbers of its samples in the split) -> batch."""
+"""(batch, epoch, numbers of its samples as `SampleOrder` has them) -> batch."""
 
 
 @dataclass(frozen=True)
 class Loader(ABC):
-    """Training batches: every sample once per epoch over all ranks, from any batch on.
+    """Training batches of an epoch over all ranks, from any batch on.
 
     ``threads`` run the augmentation ahead of the training; with 0 it runs between the steps.
     """

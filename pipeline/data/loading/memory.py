@@ -117,4 +117,4 @@ class MemoryLoader(Loader):
         if batches:
             order = upload(torch.cat(batches), self.samples.images.device)
             for numbers in torch.split(order, [len(batch) for batch in batches]):
-                yield numbers, self.samples.take(numbers)
+                yield numbers, self.samples.take(numbers % self.plan.samples)

@@ -15,6 +15,7 @@ from pipeline.data.loading.node import agreed_place, copies_on_node, load_on_nod
 from pipeline.data.loading.order import SampleOrder
 from pipeline.data.loading.streaming import StreamLoader
 from pipeline.data.shards.manifest import Manifest
+from pipeline.data.shards.reader import read_classes
 from pipeline.params import Params
 
 WINDOW_BYTES = 1 << 29
@@ -37,6 +38,11 @@ def open_loader(
         UserError: the batch size does not fit the split, the augmentation is wrong, or the shards are.
     """
     settings, split = params.train, manifest.split("train")
+    if settings.sampling == "balanced" and (manifest.target.spatial or not manifest.target.exclusive):
+        raise UserError(
+            f"train.sampling: got balanced, but {manifest.dataset} is {manifest.task}, whose images have no one class; "
+            "allowed: shuffled"
+        )
     _check_batch_size(settings.resolved_batch_size, split.samples, world_size)
     augment = build_augment(settings.augment, manifest, settings.seed)
     threads = min(params.machine.workers or psutil.cpu_count() or 1, MOST_THREADS)
@@ -48,6 +54,7 @@ def open_loader(
         rank,
         world_size,
         window=max(1, WINDOW_BYTES // pixel_bytes(manifest)),
+        classes=read_classes(folder, manifest, "train") if settings.sampling == "balanced" else None,
     )
     ahead_threads = threads if on_host else 0
     cache: str = params.machine.cache

@@ -72,7 +72,7 @@ class StreamLoader(Loader):
     def _read(self, window: tuple[list[int], Tensor]) -> Numbered:
         """Read the samples numbered as the order says, in that order, from these shards."""
         shards, order = window
-        numbers = order.numpy()
+        numbers = order.numpy() % self.plan.samples
         images, targets = empty_samples(self.manifest, len(numbers))
         starts = np.concatenate([[0], np.cumsum(self.plan.shards)])
 

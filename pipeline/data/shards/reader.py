@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -77,11 +79,26 @@ class ShardReader:
         Raises:
             UserError: as `read`.
         """
-        members = {
+        return decode_sample(self._members(position), self._manifest, self._path)
+
+    def _members(self, position: int) -> dict[str, memoryview]:
+        """Return the content of each member of a sample by its extension."""
+        return {
             extension: self._content[start : start + length]
             for extension, (start, length) in self._index[position].items()
         }
-        return decode_sample(members, self._manifest, self._path)
+
+    def targets(self) -> NDArray[Any]:
+        """Return the targets of all samples, as `TargetKind.empty` has them; no image is decoded.
+
+        Raises:
+            UserError: as `read`.
+        """
+        manifest = self._manifest
+        found = manifest.target.empty(self._shard.samples, manifest.size, manifest.num_classes)
+        for position in range(len(found)):
+            found[position] = decode_target(self._members(position), manifest, self._path)
+        return found
 
     @cached_property
     def _content(self) -> memoryview:
@@ -138,13 +155,45 @@ class ShardReader:
                 self._mapping.madvise(mmap.MADV_WILLNEED, start, min(READ_AHEAD, end - start))
 
 
+def read_classes(folder: Path, manifest: Manifest, split: str) -> NDArray[np.int64]:
+    """Return the class of each sample of ``split``, where each has one: int64 (N,).
+
+    Raises:
+        UserError: a shard is missing, cut short, or holds other samples than the manifest says.
+    """
+    shards = manifest.split(split).shards
+    with ThreadPoolExecutor() as pool:
+        targets = pool.map(lambda shard: ShardReader(folder, shard, manifest).targets(), shards)
+        return np.concatenate(list(targets)).astype(np.int64)
+
+
+@contextmanager
+def _foreign_is_refused(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{path}: not a shard of this manifest ({one_line(error)}); delete {path.parent} and run `uv run dvc repro`"
+        ) from None
+
+
+def decode_target(members: dict[str, memoryview], manifest: Manifest, path: Path) -> Any:
+    """Return the target of one sample.
+
+    Raises:
+        UserError: as `decode_sample`.
+    """
+    with _foreign_is_refused(path):
+        return manifest.target.decode(members, manifest.size, manifest.num_classes)
+
+
 def decode_sample(members: dict[str, memoryview], manifest: Manifest, path: Path) -> Decoded:
     """Decode the members of one sample; only the contract's own extensions are ever read.
 
     Raises:
         UserError: they are not a sample of ``manifest``.
     """
-    try:
+    with _foreign_is_refused(path):
         image = decode_array(members, "", manifest.size)
         if manifest.channels == 1 and image.ndim == 3:
             # WebP has no grey: its three channels are the same.
@@ -153,9 +202,4 @@ def decode_sample(members: dict[str, memoryview], manifest: Manifest, path: Path
             image = image[..., None]
         if image.shape != (*manifest.size, manifest.channels) or image.dtype != np.uint8:
             raise ValueError(f"image of {image.dtype} {image.shape}")
-        target = manifest.target.decode(members, manifest.size, manifest.num_classes)
-    except (KeyError, ValueError) as error:
-        raise UserError(
-            f"{path}: not a shard of this manifest ({one_line(error)}); delete {path.parent} and run `uv run dvc repro`"
-        ) from None
-    return image, target
+    return image, decode_target(members, manifest, path)

@@ -37,6 +37,7 @@ def run(params: Params, work: str) -> str:
         {"mix": {"mixup": 0.4}},
         {"mix": {"mixup": 0.2, "cutmix": 1.0}, "accumulate": 2},
         {"class_weight_power": 0.5},
+        {"sampling": "balanced", "augment": [{"HorizontalFlip": {"p": 0.5}}]},
     ],
     ids=str,
 )
@@ -77,6 +78,8 @@ def test_segmentation_weighs_its_pixels(toy: Callable[..., Params]) -> None:
             {"class_weight_power": 0.5},
             "train.class_weight_power: got 0.5, but toy is multilabel",
         ),
+        ("multilabel", {"sampling": "balanced"}, "train.sampling: got balanced, but toy is multilabel"),
+        ("segmentation", {"sampling": "balanced"}, "train.sampling: got balanced, but toy is segmentation"),
     ],
 )
 def test_a_task_that_cannot_says_so(

@@ -19,6 +19,7 @@ from pipeline.data.loading.order import SampleOrder, rank_slice
 from pipeline.data.loading.prefetch import prefetch
 from pipeline.data.shards.layout import Encoding
 from pipeline.data.shards.manifest import FILE_NAME, read_manifest
+from pipeline.data.shards.reader import read_classes
 from tests.pipeline.toy import draw, write_shards
 
 
@@ -221,3 +222,46 @@ def test_validation_works_on_as_many_images_as_training(
     batch_size: int, world_size: int, accumulate: int, images: int
 ) -> None:
     assert evaluation_batch_size(batch_size, world_size, accumulate) == images
+
+
+RARE = np.array([0] * 30 + [1] * 15 + [2] * 5)
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_balanced_epochs_draw_all_classes_alike(epoch: int) -> None:
+    plan = SampleOrder((20, 20, 10), 8, 3, classes=RARE)
+    drawn = torch.cat(list(plan.batches(epoch)))
+    assert len(drawn) == 50
+    assert len(set(drawn.tolist())) == 50, "each draw has a number of its own, and an augmentation"
+    counts = np.bincount(RARE[drawn.numpy() % 50])
+    assert sorted(counts.tolist()) == [16, 17, 17]
+    each = np.bincount(drawn.numpy() % 50, minlength=50)
+    assert set(each[RARE == 0].tolist()) == {0, 1}
+    assert set(each[RARE == 1].tolist()) <= {1, 2}
+    assert set(each[RARE == 2].tolist()) <= {3, 4}
+
+
+def test_balanced_epochs_are_the_same_over_ranks_and_from_their_middle_on() -> None:
+    whole = list(SampleOrder((50,), 8, 3, classes=RARE).batches(2))
+    ranks = [list(SampleOrder((50,), 8, 3, rank, 3, classes=RARE).batches(2)) for rank in range(3)]
+    for batch, *parts in zip(whole, *ranks, strict=True):
+        assert torch.equal(batch, torch.cat(parts))
+    later = list(SampleOrder((50,), 8, 3, classes=RARE).batches(2, 4))
+    assert all(torch.equal(*pair) for pair in zip(whole[4:], later, strict=True))
+    assert not torch.equal(whole[0], next(SampleOrder((50,), 8, 4, classes=RARE).batches(2)))
+
+
+def test_each_window_is_balanced_by_itself() -> None:
+    plan = SampleOrder((10,) * 5, 8, 3, window=20, classes=np.arange(50) % 4 // 3)
+    for _, order in plan.windows(0):
+        counts = np.bincount(order.numpy() % 50 % 4 // 3)
+        assert abs(counts[0] - counts[1]) <= 1
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_the_classes_of_a_split_are_those_of_its_samples(tmp_path: Path, encoding: Encoding) -> None:
+    manifest = write_shards(tmp_path / "shards", "classification", encoding)
+    samples = load_samples(tmp_path / "shards", manifest, "train")
+    found = read_classes(tmp_path / "shards", manifest, "train")
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, samples.targets.numpy())

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
 import torch
 
@@ -27,6 +28,7 @@ from pipeline.data.loading.streaming import StreamLoader
 from pipeline.data.shards import node_cache
 from pipeline.data.shards.layout import Encoding
 from pipeline.data.shards.manifest import FILE_NAME, Manifest, read_manifest
+from pipeline.data.shards.reader import read_classes
 from pipeline.params import Params
 from tests.pipeline.toy import toy_params, write_shards
 
@@ -71,6 +73,27 @@ def test_streaming_gives_the_batches_of_memory(tmp_path: Path, task: str, encodi
     for epoch in range(2):
         stream, memory = loaders(tmp_path / "shards", manifest, workers=3)
         assert equal(stream.epoch(epoch), memory.epoch(epoch)) == 12
+
+
+def test_balanced_draws_are_those_of_memory(shards: tuple[Path, Manifest]) -> None:
+    folder, manifest = shards
+    counts = tuple(shard.samples for shard in manifest.split("train").shards)
+    classes = np.minimum(read_classes(folder, manifest, "train"), 1)
+    plan = SampleOrder(counts, 16, 3, window=40, classes=classes)
+    seen: list[list[int]] = [[], []]
+
+    def noted(which: int) -> Callable[[Batch, int, torch.Tensor], Batch]:
+        def note(batch: Batch, epoch: int, numbers: torch.Tensor) -> Batch:  # noqa: ARG001
+            seen[which].extend(numbers.tolist())
+            return batch
+
+        return note
+
+    stream = StreamLoader(plan, folder, manifest, augment=noted(0))
+    memory = MemoryLoader(plan, load_samples(folder, manifest, "train"), augment=noted(1))
+    assert equal(stream.epoch(0), memory.epoch(0)) == 12
+    assert seen[0] == seen[1]
+    assert max(seen[0]) >= SAMPLES, "some are drawn again"
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
