@@ -47,7 +47,9 @@ def predict(options: argparse.Namespace) -> None:
     paths = find_images(options.images)
     names = result_names(paths, options.out)
     needed = sys.maxsize if options.csv else top  # the table has a column for every class
-    predictor = Predictor.load(_network_folder(options), choose_device(options.device), needed)
+    predictor = Predictor.load(
+        _network_folder(options), choose_device(options.device), needed, flip=options.flip
+    )
 
     def written(answer: Answer) -> dict[str, Any]:
         record = as_record(answer, predictor.task, top)

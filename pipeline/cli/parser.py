@@ -123,6 +123,9 @@ def _add_predict(group: Any) -> None:
         "--top", metavar="N", help="classes to name of an image, or all (default: 5; of masks all)"
     )
     predict.add_argument(
+        "--flip", action="store_true", help="average each image with its mirror image: twice the time"
+    )
+    predict.add_argument(
         "--out",
         type=Path,
         default=Path("predictions"),

@@ -27,6 +27,7 @@ from pipeline.evaluate.metrics.base import Measurement, ReportedMetric
 from pipeline.evaluate.outputs import write
 from pipeline.evaluate.plots import draw
 from pipeline.evaluate.result import SplitResult
+from pipeline.models.flip import flip_average
 from pipeline.models.inputs import place
 from pipeline.params import Params
 from pipeline.tasks import task_of
@@ -85,16 +86,6 @@ def check_fits(trained: Trained, manifest: Manifest, checkpoint: Path) -> None:
                 f"{checkpoint}: trained for {name} {_brief(have)}, but {manifest.dataset} has {_brief(want)}; "
                 "train on this data, or set data: and train.size: to what the network was trained on"
             )
-
-
-def flip_average(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Return ``model`` on each image and on its mirror image, the logits averaged; masks are mirrored back."""
-
-    def forward(images: Tensor) -> Tensor:
-        mirrored = model(images.flip(-1))
-        return (model(images) + (mirrored.flip(-1) if mirrored.ndim == 4 else mirrored)) / 2
-
-    return forward
 
 
 def _measure(

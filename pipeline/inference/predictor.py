@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipeline.checkpoints.trained import Loaded, load_trained
 from pipeline.data.imaging.resize import Resizer
+from pipeline.models.flip import flip_average
 from pipeline.models.inputs import normalise
 from pipeline.plotting.masks import default_palette, encode_png, overlay, pillow_png
 from pipeline.tasks import TASKS
@@ -40,10 +41,14 @@ class Predictor:
         loaded: the network and its description; it runs in its form for inference.
         device: the device it runs on.
         top: classes that are named of an image at most (`Prediction.first`).
+        flip: average the logits of an image with those of its mirror image.
     """
 
-    def __init__(self, loaded: Loaded, device: torch.device, top: int | None = None) -> None:
+    def __init__(
+        self, loaded: Loaded, device: torch.device, top: int | None = None, *, flip: bool = False
+    ) -> None:
         self.network = loaded.for_inference().to(device)
+        self._forward = flip_average(self.network) if flip else self.network
         self.model, self.trained, self.device, self.top = loaded.model, loaded.trained, device, top
         trained = loaded.trained
         self.task = TASKS[trained.task]
@@ -51,13 +56,13 @@ class Predictor:
         self.palette = trained.palette or default_palette(len(trained.class_names))
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device, top: int | None = None) -> Self:
+    def load(cls, folder: Path, device: torch.device, top: int | None = None, *, flip: bool = False) -> Self:
         """Return a predictor of the network in ``folder``.
 
         Raises:
             UserError: there is none.
         """
-        return cls(load_trained(folder), device, top)
+        return cls(load_trained(folder), device, top, flip=flip)
 
     def open(self, data: bytes) -> Opened:
         """Decode an image file and resize it as in training.
@@ -72,7 +77,7 @@ class Predictor:
     def predict(self, images: list[Opened]) -> list[Prediction]:
         """Return one prediction per image."""
         stacked = torch.from_numpy(np.stack([image.resized for image in images])).to(self.device)
-        logits = self.network(normalise(stacked, self.trained.mean, self.trained.std)).float()
+        logits = self._forward(normalise(stacked, self.trained.mean, self.trained.std)).float()
         answers = self.task.decide(logits, [image.size for image in images], self.trained)
         return [answer.first(self.top) for answer in answers]
 

@@ -23,7 +23,8 @@ from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import read_manifest
 from pipeline.data.shards.targets import IGNORE
 from pipeline.evaluate import evaluation
-from pipeline.evaluate.evaluation import evaluate, flip_average
+from pipeline.evaluate.evaluation import evaluate
+from pipeline.models.flip import flip_average
 from pipeline.models.inputs import normalise
 from pipeline.params import Params
 from tests import ROOT

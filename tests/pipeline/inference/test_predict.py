@@ -60,6 +60,24 @@ def test_an_image_of_the_prepared_size_gets_the_networks_own_answer(
     assert values == sorted(values, reverse=True)
 
 
+def test_flip_gives_an_image_and_its_mirror_image_the_same_answer(
+    experiment: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment("classification")
+    path = save_image("a.png", 12, 16)
+    Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("mirrored.png")
+    answers: dict[str, list[list[float]]] = {}
+    for flag in ("--flip", "--top=all"):
+        main(["predict", "a.png", "mirrored.png", "--json", "--top", "all", flag])
+        records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        answers[flag] = [
+            [one["probability"] for one in sorted(record["classes"], key=lambda one: one["class"])]
+            for record in records
+        ]
+    assert answers["--flip"][0] == pytest.approx(answers["--flip"][1], abs=2e-4)
+    assert answers["--top=all"][0] != pytest.approx(answers["--top=all"][1], abs=2e-4)
+
+
 def test_any_size_and_mode_and_the_rest_of_a_batch_goes_on(experiment: Callable[..., Params]) -> None:
     experiment("classification")
     paths = [
