@@ -63,7 +63,7 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
 
 @pytest.mark.parametrize("line", sorted(set(commands())))
 def test_every_command_parses(line: str) -> None:
-    words = shlex.split(line, comments=True)
+    words = shlex.split(re.sub(r'"\$\((.*)\)"', r"\1", line), comments=True)
     arguments = words[words.index("wavemix") + 1 :]
     arguments = arguments[: next((i for i, word in enumerate(arguments) if word in ("&&", "|", ";")), None)]
     if "--help" in arguments:

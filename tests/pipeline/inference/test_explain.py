@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ import torch
 from torch import Tensor
 
 from pipeline.cli.parser import main
+from pipeline.inference import explanation
 from pipeline.inference.explanation import draw_maps, occlusion
 from pipeline.models.features import feature_maps
 from pipeline.models.wavemix_lite import WaveMixLiteFamily
-from pipeline.params import Params
+from pipeline.params import Params, parse_params
 from pipeline.plotting.masks import encode_png
+from pipeline.train.experiment import train_once
 from tests.pipeline.experiment import toy_network
 
 
@@ -70,3 +73,25 @@ def test_command_draws_and_goes_on_after_a_bad_file(experiment: Callable[..., Pa
     with pytest.raises(SystemExit, match="1 of 2 files are no images"):
         main(["explain", "bad.png", "a.png", "--out", "drawn", "--device", "cpu"])
     assert {path.name for path in Path("drawn").iterdir()} == {"a_blocks.png", "a_occlusion.png"}
+
+
+def test_a_resnet_stands_beside_wavemix_lite_from_its_run(
+    toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figure 3, both networks trained here."""
+    train_once(toy(), Path("checkpoints/best"), Path("curves.csv"))
+    values = toy().model_dump(mode="json", exclude_none=True)
+    resnet = parse_params(values | {"model": {"family": "resnet", "depth": 18}})
+    other = train_once(resnet, Path("other"), Path("other.csv"))
+    Path("params.yaml").write_text(toy().model_dump_json())
+    Path("a.png").write_bytes(encode_png(np.zeros((20, 20, 3), np.uint8)))
+    drawn: list[str] = []
+
+    def noted(image: Any, networks: Mapping[str, Mapping[str, Any]]) -> Any:
+        drawn.extend(f"{name}: {len(maps)}" for name, maps in networks.items())
+        return draw_maps(image, networks)
+
+    monkeypatch.setattr(explanation, "draw_maps", noted)
+    main(["explain", "a.png", "--beside", str(other.run_id), "--out", "drawn", "--device", "cpu"])
+    assert drawn == ["WaveMix-Lite 8/2 dropout 0.1, toy: 2", "ResNet-18, toy: 4"]
+    assert Path("drawn/a_blocks.png").stat().st_size > 10_000
