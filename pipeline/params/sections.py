@@ -85,6 +85,9 @@ class Phase(Duration):
     """AdamW, or SGD with momentum."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Learning rate; the peak of the schedule."""
+    backbone_lr: Annotated[float, Field(ge=0)] = 1.0
+    """Factor of the learning rate of all weights but the head's, for a network that starts from trained weights; with 0
+    they stay as they are, while batch norm's statistics go on."""
     schedule: Literal["constant", "cosine", "linear", "onecycle"] = "constant"
     """Course of the learning rate after the warm-up; onecycle warms up for the first 30 % by itself."""
     warmup: Duration | None = None

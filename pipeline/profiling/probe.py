@@ -36,7 +36,9 @@ class Probe:
         self.network = place(build_network(params, manifest), device)
         self.forward: nn.Module = self.network
         """The network as `step` calls it."""
-        self.optimizer = build_optimizer(params.train.phases[0], self.network, params.train.decay_all)
+        self.optimizer = build_optimizer(
+            params.train.phases[0], self.network, params.train.decay_all, params.model.head
+        )
         # As in training, small gradients must survive fp16.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp is torch.float16)
 

@@ -16,6 +16,7 @@ from pipeline.data.loading.batch import Batch
 from pipeline.data.shards.manifest import Manifest
 from pipeline.models.inputs import normalise
 from pipeline.params import TrainParams
+from pipeline.profiling.optimizers import set_learning_rate
 from pipeline.tasks import task_of
 from pipeline.tasks.base import Loss
 from pipeline.tasks.mixing import Mixing
@@ -42,8 +43,7 @@ class TrainStep:
         state, optimizer = self.state, self.state.optimizer
         assert optimizer is not None
         torch.manual_seed(step_seed(self.settings.seed, self.accelerator.process_index, state.progress.step))
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_learning_rate(optimizer, learning_rate)
         image, target = batch.image, batch.target.long()
         count = task_of(self.manifest).count(target).float()
         total = self._backward(image, target, count)

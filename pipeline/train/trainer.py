@@ -111,7 +111,8 @@ class Trainer:
                 lambda: load_trained(self.best_folder).network.state_dict()
             )
             state.network.load_state_dict(best)
-        state.optimizer = build_optimizer(span.phase, state.network, self.settings.decay_all)
+        head = self.training.params.model.head
+        state.optimizer = build_optimizer(span.phase, state.network, self.settings.decay_all, head)
         if optimizer_state is not None:
             states.restore_optimizer(state.optimizer, optimizer_state)
         if self.processes.world_size > 1:

@@ -57,6 +57,15 @@ def change_description(**changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_bytes()) | changes))
 
 
+def test_a_frozen_backbone_keeps_its_weights_while_the_head_learns(earlier: Callable[..., Params]) -> None:
+    phases = [{"optimizer": "adamw", "lr": 0.1, "epochs": 2, "backbone_lr": 0.0}]
+    run(earlier(pretrained=str(EARLIER), phases=phases))
+    before, after = weights(EARLIER), weights(Path("checkpoints/best"))
+    trained = set(before) - {name for name in before if "running_" in name or "num_batches" in name}
+    changed = {name for name in trained if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in trained if name.startswith("head.")}
+
+
 def test_starts_from_them_and_trains_on(earlier: Callable[..., Params]) -> None:
     params = earlier(pretrained=str(EARLIER), phases=[STILL], seed=1)
     before = weights(EARLIER)

@@ -37,6 +37,7 @@ def run(params: Params, work: str) -> str:
         {"mix": {"mixup": 0.4}},
         {"mix": {"mixup": 0.2, "cutmix": 1.0}, "accumulate": 2},
         {"class_weight_power": 0.5},
+        {"phases": [{"optimizer": "sgd", "lr": 0.1, "epochs": 2, "backbone_lr": 0.1}], "decay_all": False},
         {"sampling": "balanced", "augment": [{"HorizontalFlip": {"p": 0.5}}]},
     ],
     ids=str,

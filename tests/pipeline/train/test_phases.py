@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from pipeline.params import Duration, Phase
-from pipeline.profiling.optimizers import build_optimizer
+from pipeline.profiling.optimizers import build_optimizer, set_learning_rate
 from pipeline.train.phases import PhaseSteps, steps
 
 
@@ -70,7 +71,7 @@ def test_onecycle_rises_to_its_peak_and_falls_to_almost_nothing() -> None:
 
 def test_the_papers_optimisers() -> None:
     model = nn.Conv2d(3, 4, 1)
-    adamw = build_optimizer(Phase(optimizer="adamw", epochs=1), model, decay_all=True)
+    adamw = build_optimizer(Phase(optimizer="adamw", epochs=1), model, decay_all=True, head=())
     assert isinstance(adamw, torch.optim.AdamW)
     (group,) = adamw.param_groups
     assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (
@@ -79,15 +80,31 @@ def test_the_papers_optimisers() -> None:
         1e-8,
         0.01,
     )
-    sgd = build_optimizer(Phase(optimizer="sgd", epochs=20), model, decay_all=True)
+    sgd = build_optimizer(Phase(optimizer="sgd", epochs=20), model, decay_all=True, head=())
     (group,) = sgd.param_groups
     assert (group["lr"], group["momentum"], group["weight_decay"]) == (1e-3, 0.9, 0.0)
 
 
 def test_biases_and_norms_can_be_spared_from_decay() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    optimizer = build_optimizer(Phase(optimizer="adamw", epochs=1), model, decay_all=False)
+    optimizer = build_optimizer(Phase(optimizer="adamw", epochs=1), model, decay_all=False, head=())
     decayed, spared = optimizer.param_groups
     assert [parameter.ndim for parameter in decayed["params"]] == [4]
     assert spared["weight_decay"] == 0
     assert len(spared["params"]) == 3
+
+
+@pytest.mark.parametrize("decay_all", [True, False])
+def test_all_but_the_head_learns_at_a_part_of_the_rate(decay_all: bool) -> None:
+    model = nn.Sequential(OrderedDict(stem=nn.Conv2d(3, 4, 1), norm=nn.BatchNorm2d(4), head=nn.Linear(4, 2)))
+    phase = Phase(optimizer="adamw", lr=0.5, epochs=1, backbone_lr=0.1)
+    optimizer = build_optimizer(phase, model, decay_all, ("head.",))
+    rates: dict[int, float] = {}
+    for rate in (0.5, 2.0):
+        if rate != phase.lr:
+            set_learning_rate(optimizer, rate)
+        for group in optimizer.param_groups:
+            rates |= {id(parameter): group["lr"] / rate for parameter in group["params"]}
+        assert {name: rates[id(parameter)] for name, parameter in model.named_parameters()} == pytest.approx(
+            {name: 1.0 if name.startswith("head.") else 0.1 for name, _ in model.named_parameters()}
+        )

@@ -86,7 +86,7 @@ def test_a_step_waits_for_nothing(toy: Callable[..., Params], watched: list[str]
     with GPU:
         network = build_network(params, manifest)
     state = TrainingState.begin(network, None, None, GPU)
-    state.optimizer = build_optimizer(params.train.phases[0], network, True)
+    state.optimizer = build_optimizer(params.train.phases[0], network, True, params.model.head)
     accelerator = training.accelerator
     accelerator.backward = lambda _: _give_gradients(network)  # autograd asks for a real GPU
     train_step = replace(training.step, model=network, state=state)
