@@ -57,7 +57,7 @@ class DatasetParams(Section):
     At 0 the official held-out split is called val, whatever its publishers call it."""
     max_corrupt: Annotated[int, Field(ge=0)] = 0
     """How many unreadable samples may be left out before preparing fails."""
-    options: dict[str, str | int | float | bool] = {}
+    options: dict[str, str | int | float | bool | list[Any] | dict[str, list[Any]]] = {}
     """What only this reader needs (see the reader)."""
 
 

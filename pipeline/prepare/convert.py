@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.core.storage import Storage
 from pipeline.data.imaging.decode import CorruptImageError
-from pipeline.data.imaging.masks import decode_mask, resize_mask, to_train_ids
+from pipeline.data.imaging.masks import read_mask, resize_mask
 from pipeline.data.imaging.resize import Resizer
 from pipeline.data.raw.blobs import Blob
 from pipeline.data.raw.listing import Labels, Sample
@@ -167,7 +167,7 @@ def _read(
         assert isinstance(sample.target, Blob)
         data = sample.target.read()
         raw_bytes += len(data)
-        mask = to_train_ids(decode_mask(data), labels)
+        mask = read_mask(data, labels)
         if mask.shape != size:
             raise CorruptImageError(
                 f"mask is {mask.shape[1]}x{mask.shape[0]} pixels, its image {size[1]}x{size[0]}"

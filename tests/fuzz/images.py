@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.imaging.decode import CorruptImageError
-from pipeline.data.imaging.masks import decode_mask, to_train_ids
+from pipeline.data.imaging.masks import read_mask
 from pipeline.data.imaging.resize import Resizer
-from pipeline.data.raw.masks import mask_labels
+from pipeline.data.raw.listing import UNKNOWN, Labels
 from tests.fuzz.base import Files, Format, Part
 from tests.fuzz.mend import png_checksums
 from tests.pipeline.workshop import encoded, noise
@@ -85,11 +85,23 @@ def _make_masks() -> list[Files]:
     return [{"image": Part(data, png_checksums if data.startswith(b"\x89PNG") else None)} for data in files]
 
 
+def _make_coloured() -> list[Files]:
+    pixels = np.array([(0, 0, 0), (9, 200, 30)], np.uint8)[noise(13, 17, 1) % 2]
+    files = [encoded(Image.fromarray(pixels), kind) for kind in ("PNG", "TIFF", "BMP")]
+    return [{"image": Part(data, png_checksums if data.startswith(b"\x89PNG") else None)} for data in files]
+
+
 def _use_mask(folder: Path) -> None:
-    mask = decode_mask((folder / "image").read_bytes())
-    ids = to_train_ids(mask, mask_labels(5, 255))
+    ids = read_mask((folder / "image").read_bytes(), IDS)
     assert ids.max(where=ids != 255, initial=0) < 5
 
 
+def _use_coloured(folder: Path) -> None:
+    assert read_mask((folder / "image").read_bytes(), COLOURS).max() < 2
+
+
+IDS = Labels((*range(5), *[UNKNOWN] * 250, 255), ())
+COLOURS = Labels((UNKNOWN,) * 256, (), (((0, 0, 0), 0), ((9, 200, 30), 1)))
 FORMATS: dict[str, Format] = {kind.lower(): Format(partial(_make, kind), _use) for kind in KINDS}
 FORMATS["mask"] = Format(_make_masks, _use_mask)
+FORMATS["coloured mask"] = Format(_make_coloured, _use_coloured)

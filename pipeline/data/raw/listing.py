@@ -26,7 +26,10 @@ UNKNOWN = -1
 """In `Labels.train_ids`: an id that masks must not hold."""
 
 
-Options = dict[str, str | int | float | bool]
+Options = dict[str, Any]
+"""As `DatasetParams.options`."""
+Colour = tuple[int, int, int]
+"""Red, green, blue, 0 to 255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Labels:
-    """How the ids in the raw masks become train ids: 256 entries, 255 = ignore, `UNKNOWN` = refused."""
+    """How the pixels of raw masks become train ids, of which 255 = ignore."""
 
     train_ids: tuple[int, ...]
-    palette: tuple[tuple[int, int, int], ...]
+    """By id, 256 entries; `UNKNOWN` = refused."""
+    palette: tuple[Colour, ...]
+    """A colour for each class."""
+    colours: tuple[tuple[Colour, int], ...] = ()
+    """Of masks in colours: each colour with its train id; others are refused."""
 
 
 @dataclass(frozen=True)

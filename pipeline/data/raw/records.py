@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.core.errors import UserError
 from pipeline.data.raw.blobs import Blob
 from pipeline.data.raw.listing import Listing, Sample, Source
-from pipeline.data.raw.masks import class_options, mask_labels
+from pipeline.data.raw.masks import mask_classes, option_names
 from pipeline.data.shards.manifest import LeftOut, PassedOver
 
 Value = int | str | Sequence[int | str]
@@ -49,13 +49,10 @@ def listing_of(
         else:
             whole.setdefault(record.split, []).append(record)
     if any(isinstance(record.answer, Blob) for record in records):
-        classes, ignore = class_options(source)
+        classes, labels = mask_classes(source)
         splits = {split: [_sample(item, item.answer) for item in found] for split, found in whole.items()}
-        return Listing(classes, splits, mask_labels(len(classes), ignore), left_out, passed_over)
-    given = str(source.options.get("classes", ""))
-    classes, splits = _classified(
-        whole, [n.strip() for n in given.split(",")] if given else names, source.root
-    )
+        return Listing(classes, splits, labels, left_out, passed_over)
+    classes, splits = _classified(whole, option_names(source.options) or names, source.root)
     return Listing(classes, splits, None, left_out, passed_over)
 
 

@@ -180,5 +180,7 @@ READER = Reader(
     read=read,
     files="put one table (.csv) of image paths and labels or masks, or train.csv and val.csv, and the images into the "
     "root",
-    options=frozenset({"file", "image", "label", "mask", "split", "delimiter", "classes", "ignore"}),
+    options=frozenset(
+        {"file", "image", "label", "mask", "split", "delimiter", "classes", "colours", "ignore"}
+    ),
 )

@@ -15,7 +15,7 @@ from pipeline.core.errors import UserError
 from pipeline.data.raw.blobs import Blob, Tree, below, is_image
 from pipeline.data.raw.layout import account, describe, split_folders, split_of, unwrapped, with_archives
 from pipeline.data.raw.listing import Listing, Reader, Sample, Source
-from pipeline.data.raw.masks import class_options, mask_labels
+from pipeline.data.raw.masks import mask_classes
 from pipeline.data.shards.manifest import LeftOut
 
 IMAGE_FOLDERS = frozenset({"images", "image", "imgs", "img", "jpegimages"})
@@ -49,24 +49,28 @@ Pair = tuple[str, Tree, Tree]
 
 
 def read(source: Source) -> Listing:
-    """List the samples. Option ``classes``: names of the ids 0, 1, ... with commas; ``ignore``: an id to ignore (255).
+    """List the samples.
+
+    Options: those of `mask_classes`; ``suffix``, what is put behind an image's name to name its mask, where it is none
+    of `MASK_ENDINGS`; ``image_suffix``, what the names of images have in its place (``a_sat.jpg``, ``a_mask.png``).
 
     Raises:
         UserError: no class names, no images, no masks, or two images or masks of one name.
     """
-    names, ignore = class_options(source)
+    names, labels = mask_classes(source)
+    suffixes = str(source.options.get("image_suffix", "")), str(source.options.get("suffix", ""))
     everything = with_archives(source, _is_content)
     tree = unwrapped(everything, _is_content)
     splits: dict[str, list[Sample]] = {}
     left_out: dict[str, list[LeftOut]] = {}
     lost: list[Blob] = []
     for split, (where, images, masks) in _split_pairs(tree, source.root).items():
-        splits[split], left_out[split], unpaired = _pair(images, masks, split, where)
+        splits[split], left_out[split], unpaired = _pair(images, masks, split, where, suffixes)
         lost += unpaired
     if not any(splits.values()) and not any(left_out.values()):
         raise UserError(f"{source.root}: no images among {describe(tree)}; {READER.files}")
     passed_over = account(everything, chain(*splits.values()), lost)
-    return Listing(names, splits, mask_labels(len(names), ignore), left_out, passed_over)
+    return Listing(names, splits, labels, left_out, passed_over)
 
 
 def _is_content(folder: str) -> bool:
@@ -116,18 +120,19 @@ def _image_and_mask_folders(tree: Tree, where: str) -> Pair:
 
 
 def _pair(
-    images: Tree, masks: Tree, split: str, where: str
+    images: Tree, masks: Tree, split: str, where: str, suffixes: tuple[str, str]
 ) -> tuple[list[Sample], list[LeftOut], list[Blob]]:
     """Return the samples of a split, the images without a mask, and the blobs of those."""
-    image_of, mask_of = _by_stem(images, f"images of {split}"), _by_stem(masks, where)
-    for stem in sorted(mask_of.keys() - image_of.keys()):
+    of_images, of_masks = suffixes
+    image_of, mask_of = _by_stem(images, f"images of {split}", of_images), _by_stem(masks, where, of_masks)
+    for stem in sorted(mask_of.keys() - image_of.keys()) if not of_masks else ():
         _rename(mask_of, stem, where)
     samples, left_out, unpaired = [], [], []
     for stem, (name, image) in image_of.items():
         if stem in mask_of:
             samples.append(Sample(f"{split}/{name}", image, mask_of[stem][1]))
         else:
-            left_out.append(LeftOut(name=f"{split}/{name}", reason=f"no mask {where}/{stem}.png"))
+            left_out.append(LeftOut(name=f"{split}/{name}", reason=f"no mask {where}/{stem}{of_masks}.png"))
             unpaired.append(image)
     return samples, left_out, unpaired
 
@@ -145,12 +150,16 @@ def _rename(mask_of: dict[str, tuple[str, Blob]], stem: str, where: str) -> None
     mask_of[short] = mask_of.pop(stem)
 
 
-def _by_stem(tree: Tree, where: str) -> dict[str, tuple[str, Blob]]:
+def _by_stem(tree: Tree, where: str, suffix: str) -> dict[str, tuple[str, Blob]]:
+    """Return the images of ``tree`` by name without extension and ``suffix``; those without the suffix are no part."""
     found: dict[str, tuple[str, Blob]] = {}
     for name, blob in tree.items():
         if not is_image(name):
             continue
         stem = str(PurePosixPath(name).with_suffix(""))
+        if not stem.endswith(suffix):
+            continue
+        stem = stem.removesuffix(suffix)
         if stem in found:
             raise UserError(f"{where}: {found[stem][0]} and {name} have one name; keep one of them")
         found[stem] = (name, blob)
@@ -161,5 +170,5 @@ READER = Reader(
     read=read,
     files="put images/<split>/<name>.jpg and masks/<split>/<name>.png, or <split>/images and <split>/masks, into "
     "the root (splits train, val and, maybe, test), or an archive of that",
-    options=frozenset({"classes", "ignore"}),
+    options=frozenset({"classes", "colours", "ignore", "suffix", "image_suffix"}),
 )

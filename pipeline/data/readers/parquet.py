@@ -170,5 +170,5 @@ READER = Reader(
     read=read,
     files="put the .parquet files of a dataset from the Hugging Face hub into the root, named after their splits "
     "(train-00000-of-00002.parquet, or train/0000.parquet)",
-    options=frozenset({"image", "label", "mask", "classes", "ignore"}),
+    options=frozenset({"image", "label", "mask", "classes", "colours", "ignore"}),
 )

@@ -111,5 +111,5 @@ READER = Reader(
     read=read,
     files="put WebDataset tars with their split in their names (train-0000.tar) into the root; each sample has an "
     "image and a .cls, a .json with a label, or a mask (mask.png)",
-    options=frozenset({"label", "mask", "classes", "ignore"}),
+    options=frozenset({"label", "mask", "classes", "colours", "ignore"}),
 )

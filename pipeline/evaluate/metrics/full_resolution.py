@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.core.errors import UserError
 from pipeline.core.paths import work_folder
 from pipeline.data.imaging.decode import CorruptImageError
-from pipeline.data.imaging.masks import decode_mask, to_train_ids
+from pipeline.data.imaging.masks import read_mask
 from pipeline.data.loading.batch import Batch
 from pipeline.data.loading.order import rank_slice
 from pipeline.data.raw.blobs import Blob, Tree, list_files
@@ -137,7 +137,7 @@ class FullResolution:
         """Return the label file in train ids, uint8 (H, W), or why it cannot be used."""
         assert isinstance(sample.target, Blob)
         try:
-            mask = to_train_ids(decode_mask(sample.target.read()), self.labels)
+            mask = read_mask(sample.target.read(), self.labels)
         except (CorruptImageError, OSError) as error:
             return str(error)
         for length, raw, name in zip(mask.shape, (self.heights, self.widths), ("high", "wide"), strict=True):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.data.imaging.decode import CorruptImageError
-from pipeline.data.imaging.masks import decode_mask, resize_mask, to_train_ids
+from pipeline.data.imaging.masks import decode_mask, read_mask, resize_mask, to_train_ids
 from pipeline.data.imaging.resize import Resizer
 from pipeline.data.raw.listing import UNKNOWN, Labels
 from tests.pipeline.data.imaging.handmade import png_file
@@ -110,3 +112,51 @@ def test_image_and_mask_are_cropped_alike() -> None:
     cropped = Resizer(3, "box", "center_crop").resize(image, (10, 10))
     np.testing.assert_array_equal(cropped, image[:, 5:15])
     np.testing.assert_array_equal(resize_mask(mask, (10, 10), "center_crop"), mask[:, 5:15])
+
+
+ROAD, CAR, VOID = (128, 64, 128), (0, 0, 142), (0, 0, 0)
+COLOURED = Labels((UNKNOWN,) * 256, (ROAD, CAR), ((CAR, 1), (ROAD, 0), ((0, 0, 143), 1), (VOID, 255)))
+
+
+def coloured(ids: list[list[int]], colours: Sequence[tuple[int, ...]], mode: str = "RGB") -> bytes:
+    """A PNG with a colour for each id, stored as ``mode``."""
+    pixels = np.array(colours, np.uint8)[np.array(ids)]
+    image = Image.fromarray(pixels)
+    if mode == "P":
+        image = Image.fromarray(np.array(ids, np.uint8), "P")
+        image.putpalette(np.array(colours, np.uint8).tobytes())
+    elif mode == "RGBA":
+        image.putalpha(255)
+    return encoded(image, "PNG")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "RGBA"])
+def test_colours_become_train_ids(mode: str) -> None:
+    data = coloured([[0, 1, 2], [3, 1, 0]], [ROAD, CAR, VOID, (0, 0, 143)], mode)
+    assert read_mask(data, COLOURED).tolist() == [[0, 1, 255], [1, 1, 0]]
+
+
+def test_colours_that_no_class_has_are_named() -> None:
+    near = (128, 64, 127)
+    data = coloured([[0, 1], [2, 2]], [ROAD, near, (255, 255, 255)])
+    with pytest.raises(
+        CorruptImageError, match=r"no class has: \[128, 64, 127\], \[255, 255, 255\] \(4 are known\)"
+    ):
+        read_mask(data, COLOURED)
+    many = coloured([list(range(9))], [(i, i, 1) for i in range(9)])
+    with pytest.raises(CorruptImageError, match=r"\[4, 4, 1\], \.\.\."):
+        read_mask(many, COLOURED)
+
+
+def test_ids_where_colours_are_expected_and_the_reverse_are_refused() -> None:
+    with pytest.raises(CorruptImageError, match="mask is a L image, expected 8-bit colours"):
+        read_mask(encoded(Image.new("L", (4, 4)), "PNG"), COLOURED)
+    with pytest.raises(CorruptImageError, match=r"options\.colours gives the classes"):
+        decode_mask(encoded(Image.new("RGB", (4, 4)), "PNG"))
+
+
+def test_colours_that_are_lossy_or_see_through_are_refused() -> None:
+    with pytest.raises(CorruptImageError, match="JPEG"):
+        read_mask(encoded(Image.new("RGB", (4, 4)), "JPEG"), COLOURED)
+    with pytest.raises(CorruptImageError, match="partly transparent"):
+        read_mask(encoded(Image.new("RGBA", (4, 4), (*ROAD, 254)), "PNG"), COLOURED)

@@ -6,13 +6,15 @@ import io
 import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.core.errors import UserError
 from tests.pipeline.data.readers.raw import check, tar_gz, tar_of, zip_of
-from tests.pipeline.workshop import Workshop, noise, png
+from tests.pipeline.workshop import Workshop, encoded, noise, png
 
 CLASSES = ("cat", "dog")
 
@@ -365,3 +367,82 @@ def test_two_archives_of_one_name_are_refused(workshop: Workshop) -> None:
     workshop.write("train.tar", tar_of(images()))
     with pytest.raises(UserError, match=r"two of the archives train.tar, train.zip have one name"):
         workshop.listing("image_folder")
+
+
+COLOURS = {"road": [128, 64, 128], "car": [[0, 0, 142], [0, 0, 70]]}
+
+
+def coloured_mask(ids: list[list[int]]) -> bytes:
+    palette = np.array([[128, 64, 128], [0, 0, 142], [0, 0, 70], [0, 0, 0]], np.uint8)
+    return encoded(Image.fromarray(palette[np.array(ids)]), "PNG")
+
+
+def test_masks_in_colours_are_prepared_with_their_palette(workshop: Workshop) -> None:
+    ids = [[0, 1, 2, 3]] * 4
+    for split in ("train", "val"):
+        workshop.write(f"images/{split}/a.png", png(noise(4, 4)))
+        workshop.write(f"masks/{split}/a.png", coloured_mask(ids))
+    options = {"colours": COLOURS, "ignore": [0, 0, 0]}
+    manifest = workshop.prepare(reader="mask_folder", sizes=[[4, 4]], options=options)[0]
+    assert manifest.class_names == ["road", "car"]
+    assert manifest.palette == [(128, 64, 128), (0, 0, 142)]
+    assert manifest.splits["train"].histogram == [4, 8]
+    assert manifest.splits["train"].ignored_pixels == 4
+    other = workshop.prepare(
+        reader="mask_folder", sizes=[[4, 4]], options=options | {"classes": ["car", "road"]}
+    )[0]
+    assert other.splits["train"].histogram == [8, 4]
+
+
+def test_a_colour_of_no_class_is_corrupt_and_named(workshop: Workshop) -> None:
+    for split in ("train", "val"):
+        workshop.write(f"images/{split}/a.png", png(noise(4, 4)))
+        workshop.write(f"masks/{split}/a.png", coloured_mask([[0, 1, 2, 3]] * 4))
+    with pytest.raises(UserError, match=r"no class has: \[0, 0, 0\]"):
+        workshop.prepare(reader="mask_folder", sizes=[[4, 4]], options={"colours": COLOURS})
+
+
+def test_suffixes_pair_images_and_masks(workshop: Workshop) -> None:
+    for i in range(3):
+        workshop.write(f"train/images/{i}_sat.jpg", png(noise(4, 4)))
+        workshop.write(f"train/images/{i}_depth.png", png(noise(4, 4)))
+        workshop.write(f"train/masks/{i}_lane.png", png(noise(4, 4, 1) % 2))
+    listing = workshop.listing("mask_folder", classes=["a", "b"], suffix="_lane", image_suffix="_sat")
+    assert len(listing.splits["train"]) == 3
+    assert not listing.left_out.get("train")
+    assert listing.passed_over is not None
+    assert sum(one.count for one in listing.passed_over.values()) == 3
+    workshop.write("train/images/9_sat.jpg", png(noise(4, 4)))
+    listing = workshop.listing("mask_folder", classes=["a", "b"], suffix="_lane", image_suffix="_sat")
+    assert [one.reason for one in listing.left_out["train"]] == ["no mask masks/9_lane.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"colours": ["red"]}, "options.colours: got ['red'], allowed: a colour for each class"),
+        ({"colours": {}}, "options.colours: got {}, allowed"),
+        (
+            {"colours": {"a": [1, 2]}},
+            "options.colours.a: got [1, 2], allowed: a colour as [red, green, blue]",
+        ),
+        ({"colours": {"a": [1, 2, 256]}}, "options.colours.a: got [1, 2, 256]"),
+        ({"colours": {"a": [1, 2, True]}}, "options.colours.a: got [1, 2, True]"),
+        ({"colours": {"a": [1, 2, 3], "b": [1, 2, 3]}}, "[1, 2, 3] is of a and of b; it can be of one"),
+        ({"colours": {"a": [1, 2, 3]}, "ignore": [1, 2, 3]}, "[1, 2, 3] is of a and of ignore"),
+        ({"colours": {"a": [1, 2, 3]}, "ignore": 255}, "options.ignore: got 255, allowed: a colour"),
+        ({"colours": {"road": [1, 2, 3]}, "classes": ["raod"]}, "raod has no colour (did you mean 'road'?)"),
+        ({"colours": {"a": [1, 2, 3], "b": [4, 5, 6]}, "classes": "a"}, "options.colours: b: not among"),
+        ({"classes": []}, "options.classes: the class names"),
+        ({"classes": ["a"], "ignore": [1, 2, 3]}, "options.ignore an id 0 to 255"),
+    ],
+)
+def test_options_of_masks_that_make_no_sense_are_named(
+    workshop: Workshop, options: dict[str, Any], message: str
+) -> None:
+    workshop.write("images/train/a.png", png(noise(4, 4)))
+    workshop.write("masks/train/a.png", png(noise(4, 4, 1) % 2))
+    with pytest.raises(UserError) as refused:
+        workshop.listing("mask_folder", **options)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
