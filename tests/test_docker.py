@@ -86,9 +86,10 @@ def test_its_steps_give_the_whole_pipeline_in_a_clean_folder(tmp_path: Path) -> 
     assert (app / "reports/report.html").stat().st_size > 100_000
     assert not (app / ".venv").exists(), "the environment lies beside the checkout"
     listed = subprocess.check_output(
-        ["uv", "pip", "list", "--python", str(tmp_path / "environment/bin/python")],
+        ["uv", "pip", "list", "--format", "json", "--python", str(tmp_path / "environment/bin/python")],
         text=True,
         env=environment,
     )
-    assert "mlflow" in listed
-    assert "pytest" not in listed, "the development tools stay out"
+    names = {package["name"] for package in json.loads(listed)}
+    assert "mlflow" in names
+    assert "pytest" not in names, "the development tools stay out"

@@ -149,6 +149,24 @@ def export(options: argparse.Namespace) -> None:
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 
+def push(options: argparse.Namespace) -> None:
+    from pipeline.checkpoints.trained import load_trained
+    from pipeline.inference.hub import check_repository, push, write_repository
+    from pipeline.tracking.registry import fetch_params
+
+    check_repository(options.repository)
+    checkpoint = _network_folder(options)
+    run = load_trained(checkpoint).trained.run_id
+    params = fetch_params(_store(), run) if run is not None else None
+    folder = write_repository(checkpoint, options.repository, options.out, options.licence, params)
+    print(f"{printable(str(folder))}: weights, config, description and the card, README.md")
+    if params is None:
+        print("warning: the store has no params.yaml of its run, so the card does not say how it was made")
+    if options.dry_run:
+        return
+    print(f"pushed to {push(folder, options.repository, private=options.private)}")
+
+
 def paper_list(options: argparse.Namespace) -> None:
     from pipeline.paper.rivals import all_rows
     from pipeline.paper.rows import figure, tables

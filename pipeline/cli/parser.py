@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(group)
     _add_explain(group)
     _add_export(group)
+    _add_push(group)
     _add_paper(group)
     _add_compare(group)
     _add_search(group)
@@ -177,6 +178,29 @@ def _add_export(group: Any) -> None:
         default=Path("exports"),
         metavar="DIR",
         help="folder to write to (default: exports)",
+    )
+
+
+def _add_push(group: Any) -> None:
+    push = _add(
+        group,
+        "push",
+        commands.push,
+        "publish a network on the Hugging Face hub, with a card of what it reaches and how it was made",
+        "  wavemix push me/digits --dry-run        # write it, and look at the card\n"
+        "  wavemix push me/digits --licence mit",
+    )
+    push.add_argument("repository", metavar="OWNER/NAME", help="the repository; made where there is none")
+    _add_network(push)
+    push.add_argument("--licence", metavar="ID", help="of the weights, as the hub names them: mit, cc-by-4.0")
+    push.add_argument("--private", action="store_true", help="let nobody else see a new repository")
+    push.add_argument("--dry-run", action="store_true", help="write the files, send nothing")
+    push.add_argument(
+        "--out",
+        type=Path,
+        default=Path("exports/hub"),
+        metavar="DIR",
+        help="folder of the files, replaced (default: exports/hub)",
     )
 
 

@@ -178,3 +178,18 @@ def _environment(libraries: Sequence[str]) -> dict[str, Any]:
         "channels": ["conda-forge"],
         "dependencies": [python, "pip", {"pip": requirements}],
     }
+
+
+def fetch_params(uri: str, run: str) -> str | None:
+    """Return the params.yaml of a run as the store has it; None where the store has none, or is not responding."""
+    try:
+        connect(uri)
+        import mlflow
+
+        with tempfile.TemporaryDirectory(prefix="wavemix-") as target:
+            path = mlflow.artifacts.download_artifacts(
+                run_id=run, artifact_path="params.yaml", dst_path=target
+            )
+            return Path(path).read_text(encoding="utf-8")
+    except Exception:  # as many kinds as there are stores
+        return None
