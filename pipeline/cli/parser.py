@@ -11,9 +11,9 @@ from typing import Any
 import shtab
 
 from pipeline.cli import commands
-from pipeline.compare.figures import SORTED_BY
+from pipeline.cli.options import add_command
+from pipeline.cli.study_options import add_compare, add_paper, add_search
 from pipeline.core.process import run_stage
-from pipeline.search.target import MINIMISED
 
 DISTRIBUTION = "wavemix-lite-pipeline"
 
@@ -43,17 +43,17 @@ def build_parser() -> argparse.ArgumentParser:
     _add_explain(group)
     _add_export(group)
     _add_push(group)
-    _add_paper(group)
-    _add_compare(group)
-    _add_search(group)
-    _add(
+    add_paper(group)
+    add_compare(group)
+    add_search(group)
+    add_command(
         group,
         "runs",
         commands.runs,
         "list the runs in the MLflow store",
         "  wavemix runs\n  wavemix runs digits",
     ).add_argument("data", nargs="?", help="only runs on this data set")
-    verify = _add(
+    verify = add_command(
         group,
         "verify",
         commands.verify,
@@ -61,32 +61,20 @@ def build_parser() -> argparse.ArgumentParser:
         "  wavemix verify\n  wavemix verify cifar10",
     )
     verify.add_argument("data", nargs="?", help="a data set of params.yaml (default: the one under data:)")
-    _add(
+    add_command(
         group,
         "doctor",
         commands.doctor,
         "describe this machine and what auto would choose, and name what is wrong: paste it into a bug report",
         "  wavemix doctor",
     )
-    _add(
+    add_command(
         group,
         "completion",
         lambda options: print(shtab.complete(build_parser(), options.shell)),
         "print a script that completes commands and options in a shell",
         '  eval "$(wavemix completion bash)"\n  wavemix completion zsh > ~/.zfunc/_wavemix',
     ).add_argument("shell", choices=("bash", "zsh"), help="the shell")
-    return parser
-
-
-def _add(group: Any, name: str, run: Any, summary: str, examples: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = group.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
     return parser
 
 
@@ -103,7 +91,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_predict(group: Any) -> None:
-    predict = _add(
+    predict = add_command(
         group,
         "predict",
         commands.predict,
@@ -138,7 +126,7 @@ def _add_predict(group: Any) -> None:
 
 
 def _add_explain(group: Any) -> None:
-    explain = _add(
+    explain = add_command(
         group,
         "explain",
         commands.explain,
@@ -158,7 +146,7 @@ def _add_explain(group: Any) -> None:
 
 
 def _add_export(group: Any) -> None:
-    export = _add(
+    export = add_command(
         group,
         "export",
         commands.export,
@@ -182,7 +170,7 @@ def _add_export(group: Any) -> None:
 
 
 def _add_push(group: Any) -> None:
-    push = _add(
+    push = add_command(
         group,
         "push",
         commands.push,
@@ -202,107 +190,3 @@ def _add_push(group: Any) -> None:
         metavar="DIR",
         help="folder of the files, replaced (default: exports/hub)",
     )
-
-
-def _add_compare(group: Any) -> None:
-    compare = _add(
-        group,
-        "compare",
-        commands.compare,
-        "train networks beside each other, or measure what they cost, with the paper's figures beside ours",
-        "  wavemix compare                 # the networks of the section compare: of params.yaml\n"
-        "  wavemix compare 'cifar10 32/7' 'cifar10 ResNet-18' --minutes 30\n"
-        "  wavemix compare --costs --table 1\n"
-        "  wavemix compare --costs 'cifar10 32/7' 'cifar10 ResNet-18' --turns 9 --batch 128",
-    )
-    compare.add_argument(
-        "rows", nargs="*", metavar="ROW", help="rows of the paper, as `wavemix paper list` names them"
-    )
-    compare.add_argument("--table", type=int, help="all rows of this table of the paper")
-    compare.add_argument(
-        "--minutes",
-        type=float,
-        help="train each for this long, by its measured speed (default: train.phases)",
-    )
-    compare.add_argument("--sort", choices=tuple(SORTED_BY), default="accuracy", help="order of the table")
-    compare.add_argument(
-        "--page", action="store_true", help="write the page of what has been trained so far; train nothing"
-    )
-    compare.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="folder of the records and the page (default: reports/compare)",
-    )
-    compare.add_argument(
-        "--costs", action="store_true", help="memory and images/s in turns, without data or training"
-    )
-    costs = compare.add_argument_group("with --costs")
-    costs.add_argument("--turns", type=_positive, help="times that each network is timed (default: 5)")
-    costs.add_argument(
-        "--batch", type=_positive, help="images in a batch that is timed (default: 64; 8 on a CPU)"
-    )
-    costs.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"])
-    costs.add_argument("--amp", choices=["auto", "off", "bf16", "fp16"])
-    costs.add_argument("--compile", choices=["auto", "on", "off"])
-
-
-def _add_search(group: Any) -> None:
-    search = _add(
-        group,
-        "search",
-        commands.search,
-        "find the best network of each size, or the smallest that reaches a target: the section search: of params.yaml",
-        "  wavemix search --trials 60\n"
-        "  wavemix search --target top1=0.99 --minimise parameters\n"
-        "  wavemix search --use 17 && uv run dvc repro",
-    )
-    search.add_argument(
-        "--target", metavar="METRIC=SHARE", help="the accuracy on val to reach, as in top1=0.99"
-    )
-    search.add_argument(
-        "--minimise",
-        choices=MINIMISED,
-        default="parameters",
-        help="what is to be least of those that reach the target (default: parameters)",
-    )
-    search.add_argument("--trials", type=_positive, help="trainings at most, over all processes")
-    search.add_argument("--epochs", type=_positive, help="epochs at most, over all trainings")
-    search.add_argument("--hours", type=float, help="hours of training at most, added up over all processes")
-    search.add_argument(
-        "--page", action="store_true", help="write the page of what was found so far; train nothing"
-    )
-    search.add_argument("--use", type=int, metavar="TRIAL", help="write a trial's values into params.yaml")
-    search.add_argument(
-        "--out", type=Path, default=Path("reports/search"), metavar="DIR", help="folder of the page"
-    )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= 10**6:
-        raise argparse.ArgumentTypeError(f"got {text!r}, allowed: a whole number from 1 to 1,000,000")
-    return int(text)
-
-
-def _add_paper(group: Any) -> None:
-    paper = group.add_parser("paper", help="the rows of the paper's tables: list, show, use")
-    actions = paper.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    listing = _add(
-        actions,
-        "list",
-        commands.paper_list,
-        "list all rows",
-        "  wavemix paper list\n  wavemix paper list --table 9",
-    )
-    listing.add_argument("--table", type=int, help="only rows of this table")
-    show = _add(actions, "show", commands.paper_show, "show a row", "  wavemix paper show 'cifar10 64/6'")
-    show.add_argument("row", help="its name, as in the list")
-    use = _add(
-        actions,
-        "use",
-        commands.paper_use,
-        "write a row's data, model and image size into params.yaml, keeping its comments",
-        "  wavemix paper use 'cifar10 64/6'\n  wavemix paper use 'cifar10 64/6' --recipe && uv run dvc repro",
-    )
-    use.add_argument("row", help="its name, as in the list")
-    use.add_argument("--recipe", action="store_true", help="also the paper's two phases of training")
