@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def evaluate(params: Params, checkpoint: Path, out: Path) -> tuple[Trained, Spli
     batch_size = trained.batch_size or 64  # which fits, since it was trained on
     part = evaluation_batch_size(batch_size, accelerator.num_processes, params.train.accumulate)
     measured: dict[str, SplitResult] = {
-        split: _measure(forward, params, manifest, folder, split, accelerator, part)
+        split: _measure(forward, params, manifest, folder, split, accelerator, part, trained.decision)
         for split in ("val", "test")
         if split == "val" or split in manifest.splits
     }
@@ -96,6 +96,7 @@ def _measure(
     split: str,
     accelerator: Accelerator,
     batch_size: int,
+    decision: Mapping[str, Sequence[float]],
 ) -> SplitResult:
     samples, ranks = manifest.split(split).samples, accelerator.num_processes
     task = task_of(manifest)
@@ -103,7 +104,7 @@ def _measure(
     batches = evaluation_batches(folder, manifest, split, batch_size, accelerator.process_index, ranks)
     sum_over_ranks = partial(accelerator.reduce, reduction="sum")
     reported = _open_metrics(
-        Measurement(params, manifest, split, accelerator.device, accelerator.process_index, ranks),
+        Measurement(params, manifest, split, accelerator.device, accelerator.process_index, ranks, decision),
         sum_over_ranks,
     )
 

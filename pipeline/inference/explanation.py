@@ -95,7 +95,7 @@ def explain(predictor: Predictor, data: bytes, beside: Predictor | None = None) 
 
     def probability(images: Tensor) -> Tensor:
         logits: Tensor = predictor.network(normalise(images, trained.mean, trained.std))
-        found = predictor.task.probability(logits, index)
+        found = predictor.task.probability(logits, index, trained)
         assert found is not None
         return found
 

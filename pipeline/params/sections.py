@@ -177,6 +177,9 @@ class TrainParams(Section):
     """Training batches over which batch norm's statistics are recomputed before each validation, for the network that
     is validated and kept; 0 takes the running averages, as the paper, which lag behind the weights. At most a tenth of
     an epoch's batches are taken, which costs less than 5 % of its time."""
+    calibrate: bool = False
+    """Keep with the network the temperature that makes its probabilities honest on val; predict and serving divide the
+    logits by it. Classification only."""
     augment: tuple[dict[str, dict[str, Any] | None], ...] = ()
     """Albumentations' transforms and their arguments, in their order, and the presets ``{TrivialAugment: {}}`` and
     ``{RandAugment: {n: 2, m: 9}}``; none by default (as the paper)."""

@@ -205,7 +205,7 @@ def _evaluation(experiment: Experiment, reports: Path) -> str:
 def _figure(name: str, value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value:.4f}" if name in ("loss", "ece") else f"{100 * value:.2f} %"
+    return f"{value:.4f}" if name in ("loss", "ece", "ece_calibrated") else f"{100 * value:.2f} %"
 
 
 def look_commands(params: Params) -> list[str]:

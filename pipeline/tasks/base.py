@@ -71,6 +71,8 @@ class Task(ABC):
     """The metric that is its mean over the classes."""
     mixes: ClassVar[bool] = False
     """The loss takes the shares of several classes in an image (``train.mix``)."""
+    calibrates: ClassVar[bool] = False
+    """Its probabilities can be made honest by a temperature (``train.calibrate``)."""
     weighs: ClassVar[bool] = True
     """The loss weighs classes (``train.class_weight_power``)."""
     shown_samples: ClassVar[int] = 32
@@ -104,7 +106,7 @@ class Task(ABC):
             trained: the network's description.
         """
 
-    def probability(self, logits: Tensor, index: int) -> Tensor | None:  # noqa: ARG002
+    def probability(self, logits: Tensor, index: int, trained: Trained) -> Tensor | None:  # noqa: ARG002
         """Return the probability of class ``index`` for each image, float (B,); None where images have no class."""
         return None
 

@@ -22,6 +22,7 @@ from pipeline.tasks.base import (
     largest_first,
     named_values,
 )
+from pipeline.tasks.calibration import temperature_of
 from pipeline.tasks.classification_metrics import ClassificationMetrics
 from pipeline.tasks.metrics import Metrics
 
@@ -44,7 +45,7 @@ class Classification(Task):
         "probabilities": "values",
     }
 
-    mixes = True
+    mixes = calibrates = True
 
     def loss(self, params: TrainParams, manifest: Manifest) -> Loss:
         weights = class_weights(params, manifest)
@@ -58,10 +59,10 @@ class Classification(Task):
 
     def decide(self, logits: Tensor, sizes: Sequence[Size], trained: Trained) -> list[Prediction]:  # noqa: ARG002
         names = trained.class_names
-        return [Prediction(largest_first(row, names)) for row in logits.softmax(1).cpu()]
+        return [Prediction(largest_first(row, names)) for row in _probabilities(logits, trained).cpu()]
 
-    def probability(self, logits: Tensor, index: int) -> Tensor:
-        return logits.float().softmax(1)[:, index]
+    def probability(self, logits: Tensor, index: int, trained: Trained) -> Tensor:
+        return _probabilities(logits, trained)[:, index]
 
     def record(self, prediction: Prediction) -> dict[str, Any]:
         return {"classes": named_values(prediction, "probability")}
@@ -103,3 +104,8 @@ class Classification(Task):
 
         labels = [manifest.class_names[int(target)] for _, target in samples]
         return grids.labelled([image for image, _ in samples], labels, "Samples of the train split")
+
+
+def _probabilities(logits: Tensor, trained: Trained) -> Tensor:
+    """Return the probability of each class at the network's temperature, float (B, classes)."""
+    return (logits.float() / temperature_of(trained.decision)).softmax(1)

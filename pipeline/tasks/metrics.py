@@ -70,8 +70,12 @@ class Metrics(ABC):
     def totals(self) -> Tensor:
         """Samples or pixels of each class in the truth, int64 (classes,) on the CPU."""
 
-    def decision(self) -> dict[str, list[float]]:
-        """Return what a prediction needs to know besides the logits; it is kept with the network."""
+    def decision(self, *, calibrate: bool) -> dict[str, list[float]]:  # noqa: ARG002
+        """Return what a prediction needs to know besides the logits; it is kept with the network.
+
+        Args:
+            calibrate: with what makes probabilities honest, where the task has that.
+        """
         return {}
 
     def reduce(self, sum_over_ranks: Reduce) -> None:
@@ -178,5 +182,6 @@ METRIC_LABELS = {
     "miou": "mIoU",
     "map": "mAP",
     "ece": "expected calibration error",
+    "ece_calibrated": "expected calibration error at the fitted temperature",
 }
 """What readers call the metrics whose names do not say it."""

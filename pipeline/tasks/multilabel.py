@@ -58,7 +58,7 @@ class Multilabel(Task):
             for row, mine in zip(probabilities, present, strict=True)
         ]
 
-    def probability(self, logits: Tensor, index: int) -> Tensor:
+    def probability(self, logits: Tensor, index: int, trained: Trained) -> Tensor:  # noqa: ARG002
         return logits.float().sigmoid()[:, index]
 
     def record(self, prediction: Prediction) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def prepare_training(
     mixing = build_mixing(settings.mix, manifest.num_classes) if settings.mix else None
     step = TrainStep(model, state, loss, accelerator, manifest, settings, mixing)
     part = evaluation_batch_size(settings.resolved_batch_size, processes.world_size, settings.accumulate)
-    validation = Validation(accelerator, folder, manifest, loss, part)
+    validation = Validation(accelerator, folder, manifest, loss, part, settings.calibrate)
     precise = _precise(params, network, accelerator, loader, manifest)
     return Training(params, manifest, processes, amp, loader, state, step, validation, precise, work)
 
@@ -138,6 +138,10 @@ def _check_task(params: Params, manifest: Manifest) -> None:
     if settings.mix is not None and not task.mixes:
         raise UserError(
             f"train.mix: {manifest.dataset} is {task.name}; allowed for classification only: remove it"
+        )
+    if settings.calibrate and not task.calibrates:
+        raise UserError(
+            f"train.calibrate: {manifest.dataset} is {task.name}; allowed for classification only: remove it"
         )
     if settings.class_weight_power and not task.weighs:
         raise UserError(

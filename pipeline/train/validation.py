@@ -83,6 +83,8 @@ class Validation:
     loss: Loss
     batch_size: int
     """Images at once in this process: as many as a training step takes at once, so it needs no more memory."""
+    calibrate: bool = False
+    """Fit what makes probabilities honest (``train.calibrate``)."""
 
     def __call__(self, network: nn.Module) -> Validated:
         """Measure ``network``, which is put in evaluation mode."""
@@ -104,4 +106,6 @@ class Validation:
                 partial(self.accelerator.reduce, reduction="sum"),
             )
         values = {f"val/{name}": value for name, value in metrics.compute().items()}
-        return Validated({"val/loss": mean_loss.compute(), **values}, metrics.decision())
+        return Validated(
+            {"val/loss": mean_loss.compute(), **values}, metrics.decision(calibrate=self.calibrate)
+        )

@@ -6,6 +6,7 @@ To add one, write it in a file of its own and name it in `METRICS`. What picks t
 from __future__ import annotations
 
 from pipeline.evaluate.metrics.base import OpenMetric
+from pipeline.evaluate.metrics.calibrated import Calibrated
 from pipeline.evaluate.metrics.full_resolution import FullResolution
 
-METRICS: tuple[OpenMetric, ...] = (FullResolution.open,)
+METRICS: tuple[OpenMetric, ...] = (Calibrated.open, FullResolution.open)

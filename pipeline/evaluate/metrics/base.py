@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -25,6 +25,8 @@ class Measurement:
     device: torch.device
     rank: int = 0
     world_size: int = 1
+    decision: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """As `Trained.decision` of the network that is measured."""
 
 
 class ReportedMetric(Protocol):
