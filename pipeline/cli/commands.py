@@ -47,9 +47,8 @@ def predict(options: argparse.Namespace) -> None:
     paths = find_images(options.images)
     names = result_names(paths, options.out)
     needed = sys.maxsize if options.csv else top  # the table has a column for every class
-    predictor = Predictor.load(
-        _network_folder(options), choose_device(options.device), needed, flip=options.flip
-    )
+    device, way = choose_device(options.device), {"flip": options.flip, "tile": options.tile}
+    predictor = Predictor.load(_network_folder(options), device, needed, **way)
 
     def written(answer: Answer) -> dict[str, Any]:
         record = as_record(answer, predictor.task, top)

@@ -115,6 +115,11 @@ def _add_predict(group: Any) -> None:
         "--flip", action="store_true", help="average each image with its mirror image: twice the time"
     )
     predict.add_argument(
+        "--tile",
+        action="store_true",
+        help="masks: take images of any size as they are, in overlapping tiles of the network's size",
+    )
+    predict.add_argument(
         "--out",
         type=Path,
         default=Path("predictions"),

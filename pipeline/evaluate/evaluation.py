@@ -17,8 +17,9 @@ from tqdm import tqdm
 from pipeline.checkpoints.trained import Trained, load_trained
 from pipeline.core.device import choose_device, choose_precision
 from pipeline.core.errors import UserError
+from pipeline.data.loading.augmentation import augmented_size, build_augment
 from pipeline.data.loading.batch import Batch
-from pipeline.data.loading.evaluation import evaluation_batch_size, evaluation_batches
+from pipeline.data.loading.evaluation import as_many_pixels, evaluation_batch_size, evaluation_batches
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import Manifest, read_manifest
 from pipeline.evaluate.log import log
@@ -60,6 +61,8 @@ def evaluate(params: Params, checkpoint: Path, out: Path) -> tuple[Trained, Spli
     forward = flip_average(model) if params.evaluate.flip else model
     batch_size = trained.batch_size or 64  # which fits, since it was trained on
     part = evaluation_batch_size(batch_size, accelerator.num_processes, params.train.accumulate)
+    augment = build_augment(params.train.augment, manifest, params.train.seed)
+    part = as_many_pixels(part, augmented_size(augment, manifest), manifest.size)
     measured: dict[str, SplitResult] = {
         split: _measure(forward, params, manifest, folder, split, accelerator, part, trained.decision)
         for split in ("val", "test")

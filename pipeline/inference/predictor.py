@@ -10,14 +10,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from torch import Tensor
 
 from pipeline.checkpoints.trained import Loaded, load_trained
+from pipeline.core.errors import UserError
 from pipeline.data.imaging.resize import Resizer
+from pipeline.data.shards.targets import TARGETS
+from pipeline.inference.tiling import tiled_mask
 from pipeline.models.flip import flip_average
 from pipeline.models.inputs import normalise
 from pipeline.plotting.masks import default_palette, encode_png, overlay, pillow_png
 from pipeline.tasks import TASKS
 from pipeline.tasks.base import Prediction
+from pipeline.tasks.segmentation import of_mask
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -31,7 +36,7 @@ class Opened:
     size: tuple[int, int]
     """Height and width of the file's image."""
     resized: Pixels
-    """uint8 (h, w, C) at the network's size."""
+    """uint8 (h, w, C) at the network's size; in tiles as it is."""
 
 
 class Predictor:
@@ -42,11 +47,25 @@ class Predictor:
         device: the device it runs on.
         top: classes that are named of an image at most (`Prediction.first`).
         flip: average the logits of an image with those of its mirror image.
+        tile: take an image as it is, in tiles of the network's size, instead of resizing it; for masks.
+
+    Raises:
+        UserError: tiles for a network that gives no masks.
     """
 
     def __init__(
-        self, loaded: Loaded, device: torch.device, top: int | None = None, *, flip: bool = False
+        self,
+        loaded: Loaded,
+        device: torch.device,
+        top: int | None = None,
+        *,
+        flip: bool = False,
+        tile: bool = False,
     ) -> None:
+        if tile and not TARGETS[loaded.trained.task].spatial:
+            raise UserError(f"--tile: the network is for {loaded.trained.task}; allowed for masks only")
+        self.tile = tile
+
         self.network = loaded.for_inference().to(device)
         self._forward = flip_average(self.network) if flip else self.network
         self.model, self.trained, self.device, self.top = loaded.model, loaded.trained, device, top
@@ -56,13 +75,21 @@ class Predictor:
         self.palette = trained.palette or default_palette(len(trained.class_names))
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device, top: int | None = None, *, flip: bool = False) -> Self:
+    def load(
+        cls,
+        folder: Path,
+        device: torch.device,
+        top: int | None = None,
+        *,
+        flip: bool = False,
+        tile: bool = False,
+    ) -> Self:
         """Return a predictor of the network in ``folder``.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none, or see above.
         """
-        return cls(load_trained(folder), device, top, flip=flip)
+        return cls(load_trained(folder), device, top, flip=flip, tile=tile)
 
     def open(self, data: bytes) -> Opened:
         """Decode an image file and resize it as in training.
@@ -70,16 +97,32 @@ class Predictor:
         Raises:
             CorruptImageError: not an image, or not a whole one.
         """
+        if self.tile:
+            whole = Resizer(
+                self.resizer.channels, "box", self.resizer.geometry
+            )  # fast would decode it smaller
+            pixels, size = whole.decode(data, (self.trained.size,))
+            return Opened(pixels, size, pixels.reshape(*size, -1))
         pixels, size = self.resizer.decode(data, (self.trained.size,))
         return Opened(pixels, size, self.resizer.resize(pixels, self.trained.size))
 
     @torch.inference_mode()
     def predict(self, images: list[Opened]) -> list[Prediction]:
         """Return one prediction per image."""
+        if self.tile:
+            return [self._tiled(image, len(images)).first(self.top) for image in images]
         stacked = torch.from_numpy(np.stack([image.resized for image in images])).to(self.device)
         logits = self._forward(normalise(stacked, self.trained.mean, self.trained.std)).float()
         answers = self.task.decide(logits, [image.size for image in images], self.trained)
         return [answer.first(self.top) for answer in answers]
+
+    def _tiled(self, image: Opened, batch: int) -> Prediction:
+        names = self.trained.class_names
+
+        def logits_of(tiles: Tensor) -> Tensor:
+            return self._forward(normalise(tiles.to(self.device), self.trained.mean, self.trained.std))
+
+        return of_mask(tiled_mask(logits_of, image.resized, self.trained.size, len(names), batch), names)
 
     def mask_png(self, mask: Pixels) -> bytes:
         """Return ``mask`` as a PNG of train ids that shows in the data set's colours."""

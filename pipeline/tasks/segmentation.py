@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.checkpoints.trained import Trained
@@ -89,8 +90,12 @@ class Segmentation(Task):
 
 def _decide_one(logits: Tensor, size: Size, trained: Trained) -> Prediction:
     """Return the mask of logits (outputs, h, w) at ``size``, and the share of each class in it."""
-    names = trained.class_names
-    mask = full_size_mask(logits[: len(names)], size, trained.geometry).cpu().numpy()
+    mask = full_size_mask(logits[: len(trained.class_names)], size, trained.geometry).cpu().numpy()
+    return of_mask(mask, trained.class_names)
+
+
+def of_mask(mask: NDArray[np.uint8], names: Sequence[str]) -> Prediction:
+    """Return ``mask``, uint8 (H, W), with the share of each class in what the network looked at."""
     counts = np.bincount(mask[mask != IGNORE], minlength=len(names))
     order = np.argsort(-counts, kind="stable")
     return Prediction([(names[i], float(counts[i] / counts.sum())) for i in order if counts[i]], mask)

@@ -18,6 +18,7 @@ from pipeline.core.errors import UserError
 from pipeline.data.loading.augment_device import VECTORISED, OnDevice
 from pipeline.data.loading.augment_host import OnHost
 from pipeline.data.loading.batch import Batch
+from pipeline.data.loading.loader import Augmentation
 from pipeline.data.loading.presets import expand
 from pipeline.data.shards.manifest import Manifest
 
@@ -39,7 +40,8 @@ def build_augment(recipe: Sequence[Step], manifest: Manifest, seed: int) -> Augm
     """Build the augmentation that ``train.augment`` describes, tried on noise first; None where it is empty.
 
     Raises:
-        UserError: no such transform, a wrong argument, or what comes out is not an image of the shards' size.
+        UserError: no such transform, a wrong argument, or what comes out is not an image of the shards' size; images
+            with masks may come out smaller, all alike.
     """
     steps = [expand(name, arguments or {}) for step in recipe for name, arguments in step.items()]
     if not steps:
@@ -54,16 +56,20 @@ def build_augment(recipe: Sequence[Step], manifest: Manifest, seed: int) -> Augm
 
 
 def _try(augment: Augment, manifest: Manifest, names: str) -> None:
-    height, width = manifest.size
-    noise = np.random.default_rng(0)
-    images = torch.from_numpy(noise.integers(0, 256, (8, height, width, manifest.channels), dtype=np.uint8))
-    targets = torch.from_numpy(manifest.target.empty(8, manifest.size, manifest.num_classes))
     try:
-        image, target = augment(Batch(images, targets), 0, torch.arange(8))
-        if image.shape != images.shape or target.shape != targets.shape or image.dtype != torch.uint8:
-            got = f"{str(image.dtype).removeprefix('torch.')} {list(image.shape[1:])}"
+        batch = _on_noise(augment, manifest)
+        height, width = batch.image.shape[1:3]
+        spatial = manifest.target.spatial
+        fits = (height, width) == manifest.size or (
+            spatial and height <= manifest.size[0] and width <= manifest.size[1]
+        )
+        shapes = (8, height, width, manifest.channels), (8, height, width) if spatial else (8,)
+        same = (batch.image.shape, batch.target.shape[: len(shapes[1])]) == shapes
+        if not (fits and same) or batch.image.dtype != torch.uint8:
+            got = f"{str(batch.image.dtype).removeprefix('torch.')} {list(batch.image.shape[1:])}"
+            smaller = ", or smaller, masks alike" if spatial else ""
             raise ValueError(
-                f"gives {got}; allowed: uint8 {list(images.shape[1:])}, as in the shards "
+                f"gives {got}; allowed: uint8 {[*manifest.size, manifest.channels]}, as in the shards{smaller} "
                 "(the pipeline normalises by itself)"
             )
     except Exception as error:
@@ -71,3 +77,20 @@ def _try(augment: Augment, manifest: Manifest, names: str) -> None:
         raise UserError(
             f"train.augment: {names}: {reason or type(error).__name__}; change the recipe"
         ) from None
+
+
+def augmented_size(augment: Augmentation | None, manifest: Manifest) -> tuple[int, int]:
+    """Return height and width of the images that are trained on."""
+    if augment is None:
+        return manifest.size
+    height, width = _on_noise(augment, manifest).image.shape[1:3]
+    return height, width
+
+
+def _on_noise(augment: Augmentation, manifest: Manifest) -> Batch:
+    """Return a batch of eight augmented images of noise."""
+    noise = np.random.default_rng(0)
+    shape = (8, *manifest.size, manifest.channels)
+    images = torch.from_numpy(noise.integers(0, 256, shape, dtype=np.uint8))
+    targets = torch.from_numpy(manifest.target.empty(8, manifest.size, manifest.num_classes))
+    return augment(Batch(images, targets), 0, torch.arange(8))

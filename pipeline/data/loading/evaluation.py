@@ -29,6 +29,14 @@ def evaluation_batch_size(batch_size: int, world_size: int, accumulate: int) -> 
     return max(1, batch_size // (world_size * accumulate))
 
 
+def as_many_pixels(batch: int, size: tuple[int, int], other: tuple[int, int]) -> int:
+    """Return how many images of the size ``other`` have the pixels of ``batch`` images of ``size``, at least one.
+
+    What is trained on crops is validated whole.
+    """
+    return max(1, batch * size[0] * size[1] // (other[0] * other[1]))
+
+
 def evaluation_batches(
     folder: Path, manifest: Manifest, split: str, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> Iterator[Batch]:

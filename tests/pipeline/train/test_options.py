@@ -122,3 +122,40 @@ def test_the_same_seed_mixes_alike_and_both_kinds_occur() -> None:
         assert torch.equal(mixing(images, target)[0], first)
         kinds.add(bool((first[0] == first[0, 0, 0, 0]).all()))  # mixup keeps an image of one colour
     assert kinds == {True, False}
+
+
+CROP = {"augment": [{"HorizontalFlip": {}}, {"RandomCrop": {"height": 6, "width": 8}}]}
+
+
+def test_masks_can_be_learned_from_crops_and_are_validated_whole(toy: Callable[..., Params]) -> None:
+    training = prepared(toy("segmentation", **CROP), "work")
+    batch = next(training.loader.epoch(0))
+    assert batch.image.shape[1:] == (6, 8, 3)
+    assert batch.target.shape[1:] == (6, 8)
+    assert training.validation.batch_size == 16 * 6 * 8 // (8 * 12)
+    assert run(toy("segmentation", **CROP), "cropped") != run(toy("segmentation"), "whole")
+
+
+@pytest.mark.parametrize(
+    ("task", "augment", "message"),
+    [
+        (
+            "classification",
+            CROP["augment"],
+            r"gives uint8 \[6, 8, 3\]; allowed: uint8 \[8, 12, 3\], as in the shards \(",
+        ),
+        (
+            "segmentation",
+            [{"Pad": {"padding": 1}}],
+            r"gives uint8 \[10, 14, 3\]; allowed: .* or smaller, masks alike",
+        ),
+        ("segmentation", [{"RandomCrop": {"height": 9, "width": 8}}], "RandomCrop of \\[9, 8\\] from"),
+        ("segmentation", [{"RandomCrop": {"height": 1, "width": 8}}], "crops of 1x8: "),
+    ],
+)
+def test_crops_that_cannot_be_are_named(
+    toy: Callable[..., Params], task: str, augment: list[Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as refused:
+        prepared(toy(task, augment=augment), "work")
+    assert "\n" not in str(refused.value)
