@@ -172,9 +172,11 @@ def _table(comparison: Comparison, lines: Sequence[Line]) -> str:
 
 def _differences(comparison: Comparison, lines: Sequence[Line], label: str) -> list[str]:
     """Return paragraphs on what sets these figures apart from the paper's."""
+    count = len(comparison.seeds)
+    of_runs = f"the mean of {count}" if count > 1 else "one run"
     said = [
         f"The paper trains with AdamW, then SGD, for at most 150 epochs; here: {_recipe(comparison)}. Its figures "
-        f"are the best of three runs; here the mean of {len(comparison.seeds)}."
+        f"are the best of three runs; here {of_runs}."
     ]
     notes = [
         f"- {escape(line.entrant.name)}: {escape(text)}"

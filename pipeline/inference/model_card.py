@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCardData
+from ruamel.yaml import YAML
 
 from pipeline.checkpoints.trained import Loaded, Trained
 from pipeline.core.markdown import escape, table
@@ -45,7 +47,7 @@ def model_card(
         _use(repository),
         _classes(trained),
         "## How it was made",
-        _made(params),
+        _made(params, trained.data),
         "## Licence",
         _licence(trained, licence),
     ]
@@ -104,11 +106,24 @@ def _classes(trained: Trained) -> str:
     return f"Classes, in the order of the logits: {', '.join(map(escape, trained.class_names))}."
 
 
-def _made(params: str | None) -> str:
+def _made(params: str | None, data: str) -> str:
     by = "By `uv run dvc repro` of the WaveMix-Lite pipeline"
     if params is None:
         return f"{by}; its params.yaml is not known any more."
-    return f"{by} with this params.yaml:\n\n```yaml\n{params.strip()}\n```"
+    return f"{by} with this in params.yaml:\n\n```yaml\n{_recipe(params, data).strip()}\n```"
+
+
+def _recipe(params: str, data: str) -> str:
+    """Return what made the network of a params.yaml: other datasets, searches and the like are nobody's business."""
+    yaml = YAML()
+    yaml.width = 4096  # no line is broken that was none
+    document = yaml.load(params)
+    kept = {key: document[key] for key in ("data", "model", "train") if key in document}
+    if data in document.get("datasets", {}):
+        kept["datasets"] = {data: document["datasets"][data]}
+    text = io.StringIO()
+    yaml.dump(kept, text)
+    return text.getvalue()
 
 
 def _licence(trained: Trained, licence: str | None) -> str:

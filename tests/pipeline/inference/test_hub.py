@@ -40,9 +40,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 @pytest.fixture
 def trained(toy: Callable[..., Params]) -> Params:
     params = toy()
-    Path("params.yaml").write_text(
-        f"# mine\n{json.dumps(json.loads(params.model_dump_json()) | {'machine': {'workers': 7}})}"
-    )
+    values = json.loads(params.model_dump_json()) | {"machine": {"workers": 7}}
+    values["datasets"]["secret"] = values["datasets"]["toy"]
+    Path("params.yaml").write_text(f"# mine\n{json.dumps(values)}")
     train_once(params, Path("checkpoints/best"), Path("reports/curves.csv"))
     return params
 
@@ -61,7 +61,9 @@ def test_a_network_is_sent_with_its_card_and_works_from_there(
     assert (card.data.license, card.data.pipeline_tag) == ("mit", "image-classification")
     assert "# WaveMix-Lite 8/2 dropout 0.1, trained on toy" in card.text
     assert re.search(r"batch_size\W+16\b", card.text), "the recipe"
+    assert "sizes" in card.text, "how the images were prepared"
     assert "workers" not in card.text, "the machine stays private"
+    assert "secret" not in card.text, "so do other datasets"
     Path("a.png").write_bytes(encode_png(np.zeros((20, 20, 3), np.uint8)))
     main(["predict", "a.png", "--checkpoint", str(OUT), "--json", "--device", "cpu"])
     assert json.loads(capsys.readouterr().out)["classes"]
