@@ -25,6 +25,7 @@ from pipeline.data.loading.batch import Batch
 from pipeline.data.loading.evaluation import evaluation_batches
 from pipeline.data.loading.open_loader import open_loader
 from pipeline.data.loading.prefetch import prefetch
+from pipeline.data.shards.folds import fold_names, of_fold
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import Manifest, read_manifest
 from pipeline.models.inputs import normalise
@@ -82,7 +83,8 @@ def benchmark(params: Params, out: Path) -> list[Cost]:
         UserError: there are no shards of the data, or the device is not there.
     """
     folder = shards_folder(params.data, params.size)
-    manifest = read_manifest(folder)
+    prepared = read_manifest(folder)
+    manifest = of_fold(prepared, 0 if fold_names(prepared) else None)
     device = choose_device(params.machine.device)
     amp = choose_precision(params.train.amp, device)
     bench = Bench(params, manifest, device, amp)

@@ -46,6 +46,8 @@ class Trained(BaseModel):
     """Samples in a training step, over all processes; the number that auto stood for. None in old files."""
     decision: dict[str, list[float]] = {}
     """What the task's decision needs besides the logits (`Task.decide`)."""
+    fold: Annotated[int, Field(ge=0)] | None = None
+    """Fold of the data that was val."""
     precise_bn: Annotated[int, Field(ge=0)] = 0
     """Training batches that batch norm's statistics were recomputed over; 0: they are the training's running ones."""
 
@@ -75,6 +77,7 @@ def describe(
         batch_size=batch_size,
         decision=decision or {},
         precise_bn=precise_bn,
+        fold=manifest.fold,
         **manifest.model_dump(
             include={
                 "task",

@@ -20,6 +20,7 @@ from pipeline.core.redact import without_credentials
 from pipeline.data.loading.augmentation import build_augment
 from pipeline.data.loading.memory import split_bytes
 from pipeline.data.loading.open_loader import choose_cache
+from pipeline.data.shards.folds import chosen_folds, of_fold
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import FILE_NAME, read_manifest
 from pipeline.params import Params, load_params
@@ -113,7 +114,8 @@ def _cache(params: Params, device: torch.device) -> str:
     folder = shards_folder(params.data, params.size)
     if not (folder / FILE_NAME).exists():
         return f"device, host or stream, by the size of the training split; {params.data} is not prepared"
-    manifest = read_manifest(folder)
+    prepared = read_manifest(folder)
+    manifest = of_fold(prepared, chosen_folds(prepared, params.train.fold)[0])
     augment = build_augment(params.train.augment, manifest, params.train.seed)
     place = choose_cache(manifest, device, augment is not None and augment.on_host)
     return f"{place} ({params.data}'s training split has {split_bytes(manifest, 'train') / 1e9:.3g} GB)"

@@ -16,6 +16,7 @@ from pipeline.core.hashing import configuration_hash, file_sha256
 from pipeline.core.locks import exclusive_lock
 from pipeline.core.paths import work_folder
 from pipeline.core.yaml_file import read_yaml
+from pipeline.data.shards.folds import one_fold
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import FILE_NAME, Manifest, read_manifest
 from pipeline.params import Params, load_params
@@ -128,7 +129,7 @@ def open_comparison(path: Path, rows: Sequence[str], minutes: float | None, out:
         raise UserError("train.batch_size: got auto, which differs between networks; name a number")
     names.tracking_uri(params)  # a store that MLflow cannot use is refused before any work
     folder = shards_folder(params.data, params.size)
-    manifest = read_manifest(folder)
+    manifest = one_fold(read_manifest(folder), params.train.fold, "compare")
     manifest.check_trainable()
     entrants = read_entrants(wanted, read_yaml(path), manifest)
     if minutes is None and settings is not None:

@@ -20,6 +20,7 @@ from pipeline.core.errors import UserError
 from pipeline.data.loading.augmentation import augmented_size, build_augment
 from pipeline.data.loading.batch import Batch
 from pipeline.data.loading.evaluation import as_many_pixels, evaluation_batch_size, evaluation_batches
+from pipeline.data.shards.folds import of_fold
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import Manifest, read_manifest
 from pipeline.evaluate.log import log
@@ -51,7 +52,7 @@ def evaluate(params: Params, checkpoint: Path, out: Path) -> tuple[Trained, Spli
     loaded = load_trained(checkpoint)
     trained = loaded.trained
     folder = shards_folder(params.data, params.size)
-    manifest = read_manifest(folder)
+    manifest = of_fold(read_manifest(folder), trained.fold)
     check_fits(trained, manifest, checkpoint)
     device = choose_device(params.machine.device)
     accelerator = Accelerator(

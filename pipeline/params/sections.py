@@ -55,10 +55,19 @@ class DatasetParams(Section):
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of each class of train to cut off as val where the raw files have no val split (fixed choice).
     At 0 the official held-out split is called val, whatever its publishers call it."""
+    folds: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Parts of equal size that train and val together are cut into, each class alike, for cross-validation: see
+    ``train.fold``. A test split stays as it is."""
     max_corrupt: Annotated[int, Field(ge=0)] = 0
     """How many unreadable samples may be left out before preparing fails."""
     options: dict[str, str | int | float | bool | list[Any] | dict[str, list[Any]]] = {}
     """What only this reader needs (see the reader)."""
+
+    @model_validator(mode="after")
+    def _one_way_to_hold_out(self) -> Self:
+        if self.folds is not None and self.val_fraction:
+            raise ValueError("has folds and val_fraction; leave one out: each fold is val in its turn")
+        return self
 
 
 class Duration(Section):
@@ -147,6 +156,9 @@ class TrainParams(Section):
     """All randomness is a function of it and of the step."""
     repeats: PositiveInt = 1
     """Trainings with seeds ``seed``, ``seed + 1``, ...: nested runs, of which the best network is kept."""
+    fold: Annotated[int, Field(ge=0)] | Literal["all"] | None = None
+    """Which of ``datasets.NAME.folds`` is val, from 0; train is the others. all trains once for each: nested runs, their
+    mean and standard deviation; the best network is kept."""
     size: Size | None = None
     """Which of the dataset's sizes (height, width) to train on; the first when null."""
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"

@@ -38,7 +38,7 @@ def identities(
     """Return the identity of the unit of each part: of its samples (names, bytes, versions) and their treatment."""
     rest = configuration_hash(
         dataset.model_dump(
-            mode="json", exclude={"max_corrupt", "samples_per_shard", "source", "val_fraction"}
+            mode="json", exclude={"folds", "max_corrupt", "samples_per_shard", "source", "val_fraction"}
         ),
         source_digest([convert.__module__, find_reader(dataset.reader).read.__module__], ("pipeline.data",)),
         [version(library) for library in LIBRARIES],

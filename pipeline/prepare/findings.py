@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.raw.listing import Listing, Sample
 from pipeline.data.shards.findings import EqualImages, Findings
+from pipeline.data.shards.folds import FOLD
 from pipeline.prepare.convert import Result
 
 EXAMPLES = 3
@@ -26,11 +27,11 @@ def find(listing: Listing, results: Sequence[Result], i: int) -> Findings:
     for split, samples in listing.splits.items():
         later, first = _equal(images[split])
         repeated[split] = _found(samples, later, first)
-        if split != "train":
-            train = listing.splits["train"]
-            later, first = _equal(np.concatenate([images["train"], images[split]]))
-            across = (later >= len(train)) & (first < len(train))
-            leaked[split] = _found([*train, *samples], later[across], first[across])
+        if others := _trained_beside(split, list(listing.splits)):
+            trained = [sample for name in others for sample in listing.splits[name]]
+            later, first = _equal(np.concatenate([*(images[name] for name in others), images[split]]))
+            across = (later >= len(trained)) & (first < len(trained))
+            leaked[split] = _found([*trained, *samples], later[across], first[across])
     later, first = _equal(np.concatenate(list(images.values())))
     labels = _labels(listing, results, i)
     other = labels[later] != labels[first]
@@ -44,6 +45,13 @@ def find(listing: Listing, results: Sequence[Result], i: int) -> Findings:
             for split in listing.splits
         },
     )
+
+
+def _trained_beside(split: str, splits: Sequence[str]) -> list[str]:
+    """Return the splits that are trained on where ``split`` is held out: train, or of folds those before it."""
+    if "train" in splits:
+        return ["train"] if split != "train" else []
+    return [name for name in splits[: splits.index(split)] if name.startswith(FOLD)]
 
 
 def _hashes(results: Sequence[Result], split: str, i: int, field: str) -> Hashes:

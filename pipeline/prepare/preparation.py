@@ -25,7 +25,7 @@ from pipeline.core.storage import Storage, is_remote
 from pipeline.data.raw.blobs import list_files
 from pipeline.data.raw.fingerprint import fingerprint, fingerprint_file, read_fingerprint
 from pipeline.data.raw.listing import KEYS, Listing, Sample, Source
-from pipeline.data.raw.splits import with_val_split
+from pipeline.data.raw.splits import arranged
 from pipeline.data.readers import read
 from pipeline.data.shards.layout import shards_folder, size_name
 from pipeline.data.shards.manifest import FILE_NAME, INFO_NAME, LeftOut, Manifest
@@ -96,7 +96,7 @@ def prepare(data: str, params: Params) -> list[Manifest]:
     ):
         places.work.mkdir(exist_ok=True)
         source = Source(params.root(data), files, places.work / "scratch", dataset.options)
-        listing = with_val_split(read(dataset.reader, source), dataset.val_fraction, data)
+        listing = arranged(read(dataset.reader, source), dataset, data)
         _clear(places, dataset)
         units = cut_into_units(listing, dataset, places)
         take_over(units, kept, places.target)

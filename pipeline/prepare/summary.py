@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.core.errors import UserError, printable
 from pipeline.data.raw.fingerprint import Fingerprint
 from pipeline.data.raw.listing import Listing
+from pipeline.data.shards.folds import FOLD
 from pipeline.data.shards.manifest import STD_FLOOR, Manifest, RawSize, Split
 from pipeline.params import DatasetParams
 from pipeline.prepare.convert import Result
@@ -28,12 +29,13 @@ def summarise(
 ) -> Manifest:
     """Return the manifest of size ``i`` of ``dataset``."""
     splits = {split: _summarise_split(data, split, listing, results, i) for split in listing.splits}
-    train = [result.parts[i] for result in results if result.split == "train"]
+    learned = [name for name in splits if name == "train" or name.startswith(FOLD)]
+    train = [result.parts[i] for result in results if result.split in learned]
     height, width = dataset.sizes[i]
     mean, std = _mean_and_std(
         np.sum([part.sums for part in train], axis=0),
         np.sum([part.squares for part in train], axis=0),
-        splits["train"].samples * height * width,
+        sum(splits[name].samples for name in learned) * height * width,
     )
     return Manifest(
         dataset=data,

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.checkpoints.trained import DESCRIPTION, Trained
 from pipeline.core.errors import UserError
+from pipeline.data.shards.folds import of_fold
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import Manifest, read_manifest
 from pipeline.params import Params
@@ -69,5 +70,5 @@ def read_experiment(params: Params, checkpoint: Path, reports: Path) -> Experime
         runs = list_runs(uri)
     except UserError as error:
         print(f"warning: {error}; the report goes without the other runs")
-    manifest = read_manifest(shards_folder(params.data, params.size))
+    manifest = of_fold(read_manifest(shards_folder(params.data, params.size)), trained.fold)
     return Experiment(params, trained, manifest, metrics, cost, curves, runs)

@@ -17,6 +17,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.hashing import configuration_hash, file_sha256
 from pipeline.core.paths import repository_root, work_folder
 from pipeline.core.yaml_file import read_yaml
+from pipeline.data.shards.folds import one_fold
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import FILE_NAME, Manifest, read_manifest
 from pipeline.models import check_network
@@ -70,7 +71,7 @@ def open_search(path: Path, target: str | None = None, minimise: str = "paramete
         update={name: value for name, value in limits.items() if value is not None}
     )
     folder = shards_folder(params.data, params.size)
-    manifest = read_manifest(folder)
+    manifest = one_fold(read_manifest(folder), params.train.fold, "search")
     manifest.check_trainable()
     wanted = None if target is None else Target.parse(target, minimise, task_of(manifest).metric)
 

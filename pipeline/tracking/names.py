@@ -70,6 +70,7 @@ def run_name(params: Params) -> str:
     variants = [
         f"bs{params.train.batch_size}",
         f"seed {params.train.seed}",
+        *([f"fold {params.train.fold}"] if isinstance(params.train.fold, int) else []),
         *([experiment] if experiment else []),
     ]
     return ", ".join([params.model.description, *variants])

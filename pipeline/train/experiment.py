@@ -14,6 +14,7 @@ from pipeline.core.atomic import atomic_folder, write_atomically
 from pipeline.core.device import choose_device
 from pipeline.core.errors import UserError
 from pipeline.core.locks import exclusive_lock
+from pipeline.data.shards.folds import chosen_folds
 from pipeline.params import Params
 from pipeline.tracking import names
 from pipeline.train import record
@@ -46,7 +47,7 @@ def train_once(
     names.tracking_uri(params)  # a store that MLflow cannot use is refused before any work
     processes = Processes(choose_device(params.machine.device))
     sources = read_sources(params, processes)
-    works = [sources.work(one) for one in _each_repeat(params)]
+    works = [sources.work(one) for one in _each(params, sources)]
     locks = [work.with_suffix(".lock") for work in works] if processes.is_first else []
     with exclusive_lock(*locks, wait=True):
         finished = processes.from_first(lambda: _take_finished(params, sources, works, out, curves))
@@ -78,11 +79,13 @@ def _train(
     observers: Sequence[Observer],
     tags: Mapping[str, str],
 ) -> Trained:
-    each = _each_repeat(params)
+    each = _each(params, sources)
     works = [sources.work(one) for one in each]
-    for warning in sources.manifest.warnings() if processes.is_first else ():
+    for warning in sources.prepared.warnings() if processes.is_first else ():
         print(f"warning: {params.data}: {warning}", flush=True)
-    parent = record.open_parent(params, sources, tags) if processes.is_first and len(each) > 1 else None
+    parent = (
+        record.open_parent(params, sources, tags, len(each)) if processes.is_first and len(each) > 1 else None
+    )
     run_tags = {**tags, **(names.child_of(parent.run_id) if parent else {})}
     kept = works[0] / "batch_size"
     try:
@@ -119,11 +122,15 @@ def _take_finished(
     return Trained.model_validate_json((folder / DESCRIPTION).read_bytes())
 
 
-def _each_repeat(params: Params) -> list[Params]:
-    """Return the params of each repeat: the seeds count up, all else is the same."""
+def _each(params: Params, sources: Sources) -> list[Params]:
+    """Return the params of each training: of each fold that is asked for, and of each seed, which count up."""
     settings = params.train
     seeds = range(settings.seed, settings.seed + settings.repeats)
-    each = [settings.model_copy(update={"seed": seed, "repeats": 1}) for seed in seeds]
+    each = [
+        settings.model_copy(update={"seed": seed, "repeats": 1, "fold": fold})
+        for fold in chosen_folds(sources.prepared, settings.fold)
+        for seed in seeds
+    ]
     return [params.model_copy(update={"train": one}) for one in each]
 
 
@@ -144,8 +151,9 @@ def _train_repeat(
     known = processes.from_first(lambda: outcome.read_text() if outcome.exists() else None)
     if known is not None:
         return Trained.model_validate_json(known)
-    params = resolve_batch_size(params, sources.manifest, kept, processes)
-    training = prepare_training(params, sources.manifest, sources.folder, work, processes)
+    manifest = sources.manifest(params)
+    params = resolve_batch_size(params, manifest, kept, processes)
+    training = prepare_training(params, manifest, sources.folder, work, processes)
     tracker = record.open_run(training, sources, tags)
     trainer = Trainer(training, tracker, observers)
     status = "FAILED"

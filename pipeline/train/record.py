@@ -70,21 +70,21 @@ def log_inputs(tracker: Tracking, training: Training, sources: Sources) -> None:
             print(f"warning: {warning}")
 
 
-def open_parent(params: Params, sources: Sources, more_tags: Mapping[str, str]) -> Tracker:
-    """Start the run that holds the runs of all repeats."""
+def open_parent(params: Params, sources: Sources, more_tags: Mapping[str, str], trainings: int) -> Tracker:
+    """Start the run that holds the runs of all repeats and folds."""
     work = work_folder("train", configuration_hash("repeats", params.model, params.train, sources.digest))
     tracker = Tracker(names.tracking_uri(params), params.data, work / "mlflow")
-    name = f"{names.run_name(params)}, {params.train.repeats} repeats"
+    name = f"{names.run_name(params)}, {trainings} {'folds' if params.train.fold == 'all' else 'repeats'}"
     tracker.start(name=name, tags={**names.source_tags(), **more_tags, "data.hash": sources.digest[:32]})
     return tracker
 
 
 def close_parent(tracker: Tracker, trained: list[Trained]) -> None:
-    """Log best, mean and standard deviation over the repeats (the paper reports the best of three); end the run."""
+    """Log best, mean and standard deviation over all trainings (the paper reports the best of three); end the run."""
     values = [one.value for one in trained]
     mean, deviation = statistics.mean(values), statistics.stdev(values)
     name = trained[0].metric
     tracker.log_metrics({f"{name}/best": max(values), f"{name}/mean": mean, f"{name}/std": deviation})
     tracker.finish()
-    print(f"{name} of {len(values)} repeats: best {max(values):.4f}, mean {mean:.4f} +- {deviation:.4f}")
+    print(f"{name} of {len(values)} trainings: best {max(values):.4f}, mean {mean:.4f} +- {deviation:.4f}")
     shutil.rmtree(tracker.journal.parent)

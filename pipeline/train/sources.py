@@ -10,6 +10,7 @@ from pipeline.checkpoints.pretrained import weights_digest
 from pipeline.core.hashing import configuration_hash, file_sha256
 from pipeline.core.paths import work_folder
 from pipeline.core.source_code import NEUTRAL, source_digest
+from pipeline.data.shards.folds import chosen_folds, of_fold
 from pipeline.data.shards.layout import shards_folder
 from pipeline.data.shards.manifest import FILE_NAME, Manifest, read_manifest
 from pipeline.params import Params
@@ -22,13 +23,19 @@ class Sources:
 
     folder: Path
     """Of the shards."""
-    manifest: Manifest
+    prepared: Manifest
+    """Folds are splits of it."""
     digest: str
     """SHA-256 of the manifest."""
     pretrained: str | None
     """SHA-256 of the weights that it starts from."""
     code: str
     """SHA-256 of the source code that trains, whatever is edited meanwhile."""
+
+    def manifest(self, params: Params) -> Manifest:
+        """Return what the training of ``params``, of one fold, is done on."""
+        (fold,) = chosen_folds(self.prepared, params.train.fold)
+        return of_fold(self.prepared, fold)
 
     def work(self, params: Params) -> Path:
         """Return the folder of the unfinished training of ``params``."""
@@ -62,7 +69,8 @@ def read_sources(params: Params, processes: Processes) -> Sources:
 def _read(params: Params) -> Sources:
     folder = shards_folder(params.data, params.size)
     manifest = read_manifest(folder)
-    manifest.check_trainable()
+    for fold in chosen_folds(manifest, params.train.fold):
+        of_fold(manifest, fold).check_trainable()
     pretrained = weights_digest(params.pretrained) if params.pretrained else None
     code = source_digest(["pipeline.train.experiment"], ("pipeline", "wavemix"), NEUTRAL)
     return Sources(folder, manifest, file_sha256(folder / FILE_NAME), pretrained, code)

@@ -55,6 +55,8 @@ class Sample:
     name: str
     image: Blob | Row
     target: int | tuple[int, ...] | Blob
+    group: str | None = field(default=None, repr=False)
+    """Samples of one group, frames of a video say, are in one fold."""
 
     @property
     def key(self) -> int:

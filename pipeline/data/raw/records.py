@@ -28,6 +28,8 @@ class Record:
     image: Blob | None
     answer: Blob | Value | None
     missing: str = ""
+    group: str | None = None
+    """As of `Sample`."""
 
 
 def listing_of(
@@ -59,7 +61,7 @@ def listing_of(
 def _sample(record: Record, target: object) -> Sample:
     assert record.image is not None
     assert isinstance(target, int | tuple | Blob)
-    return Sample(record.name, record.image, target)
+    return Sample(record.name, record.image, target, record.group)
 
 
 def _classified(

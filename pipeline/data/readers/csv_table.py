@@ -23,6 +23,7 @@ USUAL = {
     "label": ("label", "labels", "class", "class_name", "category", "target"),
     "mask": ("mask", "mask_path", "segmentation"),
     "split": ("split", "subset", "set"),
+    "group": (),  # folds keep together what an option says; nothing by itself
 }
 """Names of the columns, in the order in which they are looked for."""
 
@@ -154,7 +155,9 @@ def _records(
             missing = f"{place}: no mask {answer}"
             answer = lookup.find(str(answer), place)
             missing = missing if answer is None else ""
-        yield Record(f"{split}/{path}", split, image, answer, missing if image else f"{place}: no such image")
+        group = row[columns["group"][0]] or None if "group" in columns else None
+        lost = missing if image else f"{place}: no such image"
+        yield Record(f"{split}/{path}", split, image, answer, lost, group)
 
 
 def _answer(
@@ -181,6 +184,6 @@ READER = Reader(
     files="put one table (.csv) of image paths and labels or masks, or train.csv and val.csv, and the images into the "
     "root",
     options=frozenset(
-        {"file", "image", "label", "mask", "split", "delimiter", "classes", "colours", "ignore"}
+        {"file", "image", "label", "mask", "split", "group", "delimiter", "classes", "colours", "ignore"}
     ),
 )

@@ -140,6 +140,8 @@ class Manifest(Record):
     mean: list[Annotated[float, Field(ge=0, le=1)]]
     std: list[Annotated[float, Field(gt=0, le=1)]]
     splits: dict[str, Split]
+    fold: int | None = Field(default=None, exclude=True)
+    """Of a view (`of_fold`): the fold that is val."""
     source_fingerprint: str
     location: str | None = None
     """Where the shards lie (an fsspec URL) when they are not beside this manifest."""

@@ -20,8 +20,9 @@ from pipeline.data.loading.order import rank_slice
 from pipeline.data.raw.blobs import Blob, Tree, list_files
 from pipeline.data.raw.fingerprint import fingerprint
 from pipeline.data.raw.listing import Labels, Sample, Source
-from pipeline.data.raw.splits import with_val_split
+from pipeline.data.raw.splits import arranged
 from pipeline.data.readers import read
+from pipeline.data.shards.folds import FOLD
 from pipeline.data.shards.manifest import Manifest, RawSize
 from pipeline.data.shards.targets import IGNORE
 from pipeline.evaluate.metrics.base import Measurement
@@ -50,10 +51,11 @@ def raw_samples(params: Params, manifest: Manifest, split: str) -> tuple[list[Sa
         raise UserError(f"the raw files in {root} are not those that the shards were made of")
     dataset = params.dataset
     source = Source(root, files, work_folder("original", manifest.source_fingerprint), dataset.options)
-    listing = with_val_split(read(dataset.reader, source), dataset.val_fraction, params.data)
+    listing = arranged(read(dataset.reader, source), dataset, params.data)
     assert listing.labels is not None
     left_out = {entry.name for entry in manifest.split(split).left_out}
-    samples = [sample for sample in listing.splits[split] if sample.name not in left_out]
+    raw = f"{FOLD}{manifest.fold}" if split == "val" and manifest.fold is not None else split
+    samples = [sample for sample in listing.splits[raw] if sample.name not in left_out]
     if len(samples) != manifest.split(split).samples:
         raise UserError(
             f"{len(samples)} raw files for {manifest.split(split).samples} prepared samples of {split}"

@@ -285,7 +285,7 @@ def test_repeats_are_nested_runs_of_which_the_best_is_kept(
     tops = [max(p.value for p in store.get_metric_history(one.info.run_id, "val/top1")) for one in children]
     assert parent.data.metrics["val/top1/best"] == max(tops) == best.value
     assert parent.data.metrics["val/top1/mean"] == pytest.approx(sum(tops) / 3)
-    assert "of 3 repeats: best" in capsys.readouterr().out
+    assert "of 3 trainings: best" in capsys.readouterr().out
     assert list(Path(".work/train").iterdir()) == []
 
 
