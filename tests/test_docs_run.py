@@ -159,7 +159,9 @@ def test_everything_runs_in_a_newcomers_clone(tmp_path: Path) -> None:
     (tmp_path / "clone/block.py").write_text(request)
     with clone.served(f"env {store.removeprefix('export ')} {serve}", 5001):
         assert "probabilit" in clone.bash("uv run python block.py")
-    compare, search = yaml_blocks("experiments.md")
+    folds, compare, search = yaml_blocks("experiments.md")
+    clone.edit(folds)
+    clone.bash("uv run dvc repro")
     compare["compare"]["minutes"] = 0.05
     search["search"]["trials"] = 20
     clone.edit(compare, search)
