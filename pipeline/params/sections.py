@@ -157,8 +157,8 @@ class TrainParams(Section):
     repeats: PositiveInt = 1
     """Trainings with seeds ``seed``, ``seed + 1``, ...: nested runs, of which the best network is kept."""
     fold: Annotated[int, Field(ge=0)] | Literal["all"] | None = None
-    """Which of ``datasets.NAME.folds`` is val, from 0; train is the others. all trains once for each: nested runs, their
-    mean and standard deviation; the best network is kept."""
+    """Which of ``datasets.NAME.folds`` is val, from 0; train is the others. all trains once for each: nested runs,
+    their mean and standard deviation; the best network is kept."""
     size: Size | None = None
     """Which of the dataset's sizes (height, width) to train on; the first when null."""
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
