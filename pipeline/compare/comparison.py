@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.compare.costs import Costs, Setting, read_costs
+from pipeline.compare.costs import Costs, Setting, read_record
 from pipeline.compare.entrants import Entrant, read_entrants
 from pipeline.core.errors import UserError
 from pipeline.core.hashing import configuration_hash, file_sha256
@@ -75,12 +75,9 @@ class Comparison:
         machine, train = self.params.machine, self.params.train
         return Setting.choose(machine.device, train.amp, machine.compile, train.resolved_batch_size)
 
-    def costs(self) -> Costs:
-        """Return what was measured of the networks; what another machine measured is left alone."""
-        try:
-            return read_costs(self.folder / "costs.json", self.setting)
-        except UserError:
-            return {}
+    def measured(self) -> tuple[dict[str, Any], Costs]:
+        """Return where the networks were measured, perhaps on another machine, and what they cost there."""
+        return read_record(self.folder / "costs.json")
 
     def results(self, entrant: Entrant) -> list[Result]:
         """Return the trainings of ``entrant`` that ended, by seed."""

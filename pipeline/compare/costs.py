@@ -190,14 +190,18 @@ def read_costs(record: Path, setting: Setting) -> Costs:
     Raises:
         UserError: it is of another machine or setting.
     """
+    where, costs = read_record(record)
+    if costs and where != setting.words():
+        raise UserError(f"{record} was measured on {where}, this is {setting.words()}; name another --out")
+    return costs
+
+
+def read_record(record: Path) -> tuple[dict[str, Any], Costs]:
+    """Return where ``record`` was measured, as `Setting.words`, and what; nothing where there is none."""
     if not record.exists():
-        return {}
+        return {}, {}
     content = json.loads(record.read_text(encoding="utf-8"))
-    if content["where"] != setting.words():
-        raise UserError(
-            f"{record} was measured on {content['where']}, this is {setting.words()}; name another --out"
-        )
-    return {name: Cost(**values) for name, values in content["rows"].items()}
+    return content["where"], {name: Cost(**values) for name, values in content["rows"].items()}
 
 
 def _write(record: Path, costs: Costs, setting: Setting) -> None:

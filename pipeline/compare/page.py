@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.compare.comparison import Comparison
 from pipeline.compare.costs import Cost
@@ -48,13 +49,13 @@ def write_page(comparison: Comparison, out: Path, sort: str = "accuracy") -> Pat
     Args:
         sort: one of `SORTED_BY`; the best comes first.
     """
-    costs = comparison.costs()
+    where, costs = comparison.measured()
     lines = [Line(one, costs[one.name], comparison) for one in comparison.entrants if one.name in costs]
     key = SORTED_BY[sort]
     lines.sort(key=lambda line: _order(line.figure(key), higher_first=key in ("accuracy", *RATES)))
     pictures = _draw(comparison, lines, out)
     write_atomically(out / TABLE, _as_csv(comparison, lines))
-    text = as_markdown(comparison, lines, pictures)
+    text = as_markdown(comparison, lines, pictures, where)
     write_atomically(out / TEXT, text)
     write_atomically(out / PAGE, to_html(text, f"Comparison on {comparison.params.data}", out))
     _log(comparison, [out / name for name in (PAGE, TEXT, TABLE, *pictures)])
@@ -101,8 +102,10 @@ def _draw(comparison: Comparison, lines: Sequence[Line], out: Path) -> list[str]
     return drawn
 
 
-def as_markdown(comparison: Comparison, lines: Sequence[Line], pictures: Sequence[str]) -> str:
-    """Return the page as Markdown."""
+def as_markdown(
+    comparison: Comparison, lines: Sequence[Line], pictures: Sequence[str], where: Mapping[str, Any]
+) -> str:
+    """Return the page as Markdown; ``where`` says how the costs were measured."""
     params, label = comparison.params, METRIC_LABELS[comparison.metric]
     wanted = len(comparison.entrants) * len(comparison.seeds)
     ended = sum(len(line.results) for line in lines)
@@ -119,7 +122,7 @@ def as_markdown(comparison: Comparison, lines: Sequence[Line], pictures: Sequenc
         f"{missing}",
         _table(comparison, lines),
     ]
-    words = ", ".join(f"{key} {value}" for key, value in comparison.setting.words().items())
+    words = ", ".join(f"{key} {value}" for key, value in where.items())
     parts.append(
         f"Costs: {words}; rates are medians of turns. They compare networks within this run, not with the paper's "
         "device. Memory is the peak on a GPU; on a CPU what a step keeps for the backward pass, counted."

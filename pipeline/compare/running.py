@@ -71,7 +71,7 @@ def run_comparison(comparison: Comparison) -> list[str]:
 def _measured(comparison: Comparison) -> Costs:
     """Return the costs of all networks; measure them, all in turns, where one is missing."""
     record = comparison.folder / "costs.json"
-    known = comparison.costs()
+    _, known = comparison.measured()
     if any(one.name not in known or len(known[one.name].training) < TURNS for one in comparison.entrants):
         record.unlink(missing_ok=True)  # those measured alone would not be comparable
         build = {entrant.name: partial(_probe, comparison, entrant) for entrant in comparison.entrants}

@@ -115,6 +115,21 @@ def test_only_what_is_new_is_trained(
     capsys.readouterr()
 
 
+def test_the_page_of_another_machine_shows_its_results(toy: Callable[..., Params]) -> None:
+    path = write(toy())
+    run_comparison(opened(path))
+    record = opened(path).folder / "costs.json"
+    content = json.loads(record.read_text())
+    content["where"]["device"] = "a GPU"
+    record.write_text(json.dumps(content))
+    main(["compare", "--page"])
+    page = (OUT / "compare.md").read_text()
+    assert "Costs: device a GPU" in page
+    assert all(name in page for name in curves(opened(path)))
+    main(["compare"])
+    assert json.loads(record.read_text()) == content, "nothing is missing, so nothing is measured again"
+
+
 class Die(Observer):
     """A kill in the first validation."""
 
