@@ -11,6 +11,8 @@ from matplotlib.transforms import Bbox
 
 from pipeline.plotting.style import BLUE, GREY, ORANGE, new_figure, shorten, styled
 
+LONGEST_NAME = 40
+"""Characters of a name that are shown."""
 FEW = 16
 """Points that are all named, where there is room."""
 
@@ -76,7 +78,7 @@ def _name(axes: Any, printed: Sequence[Point], ours: Sequence[Point]) -> None:
     above, below = {"xytext": (-5, 5), "ha": "right"}, {"xytext": (5, -9)}
     for point, place in [(point, above) for point in printed] + [(point, below) for point in reversed(ours)]:
         text = axes.annotate(
-            shorten(point.name, 26),
+            shorten(point.name, LONGEST_NAME),
             (point.cost, point.value),
             textcoords="offset points",
             fontsize=7,
@@ -84,6 +86,9 @@ def _name(axes: Any, printed: Sequence[Point], ours: Sequence[Point]) -> None:
             **place,
         )
         box = text.get_window_extent()
+        if box.x0 < axes.bbox.x0:  # it would lie on the axis: to the other side of its mark
+            text.set(ha="left", position=(5, text.xyann[1]))
+            box = text.get_window_extent()
         if any(box.overlaps(other) for other in taken):
             text.remove()
         else:

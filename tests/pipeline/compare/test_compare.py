@@ -242,7 +242,7 @@ def test_rows_of_the_paper_stand_beside_its_figures(toy: Callable[..., Params]) 
         (["cifar10 ResNet-19"], [], "did you mean 'cifar10 ResNet-18'"),
         ([{"dim": 6, "depth": 1}], [], "compare.networks[0]: "),
         ([{"family": "resnet", "depth": 18, "dim": 8}], [], "no such key of resnet"),
-        ([{"dim": 8, "depth": 1}, {"depth": 1, "dim": 8}], [], "the same network as WaveMix-Lite 8/1; leave one out"),
+        ([{"dim": 8, "depth": 1}, {"depth": 1, "dim": 8}], [], "the same network as compare.networks[0]; leave"),
         ([{"family": "unet", "encoder": "resnet18"}], [], "answers once per pixel"),
         (NETWORKS, ["--batch", "4"], "--batch goes with --costs"),
         (NETWORKS, ["--minutes", "0"], "--minutes: got 0.0, allowed: more than 0"),
@@ -271,3 +271,13 @@ def test_auto_batches_are_refused(toy: Callable[..., Params]) -> None:
     write(toy(batch_size="auto"))
     with pytest.raises(SystemExit, match="differs between networks"):
         main(["compare"])
+
+
+def test_names_leave_out_what_all_of_a_family_share(toy: Callable[..., Params]) -> None:
+    networks = [
+        {"dim": 8, "depth": 1, "dropout": 0},
+        {"dim": 8, "depth": 1, "dropout": 0, "expansion": "bilinear"},
+        {"family": "resnet", "depth": 18, "stem": "cifar"},
+    ]
+    names = [one.name for one in opened(write(toy(), networks)).entrants]
+    assert names == ["WaveMix-Lite 8/1", "WaveMix-Lite 8/1 bilinear", "ResNet-18 (CIFAR stem)"]
