@@ -88,6 +88,7 @@ def measure_costs(
     turns: int,
     record: Path,
     after_turn: Callable[[Costs], object],
+    label: Callable[[str], str] = str,
 ) -> Costs:
     """Measure the networks that ``build`` makes in ``turns`` turns; return their costs.
 
@@ -95,13 +96,14 @@ def measure_costs(
 
     Args:
         record: a JSON file, written after each turn before ``after_turn`` is called.
+        label: what people call a network, given its name in ``build``.
 
     Raises:
         UserError: ``record`` is of another machine or setting, or nothing could be measured.
     """
     costs = read_costs(record, setting)
     set_arithmetic(setting.amp, deterministic=False)
-    built = dict(_built(build, setting, costs))
+    built = dict(_built(build, setting, costs, label))
     if not built:
         raise UserError("compare: none of the networks could be measured; the lines above say why")
     started = time.monotonic()
@@ -119,7 +121,7 @@ def measure_costs(
 
 
 def _built(
-    build: Mapping[str, Callable[[], Probe]], setting: Setting, costs: Costs
+    build: Mapping[str, Callable[[], Probe]], setting: Setting, costs: Costs, label: Callable[[str], str]
 ) -> Iterator[tuple[str, Probe]]:
     """Yield each network that can be measured, ready to be timed; fill in its ``costs``."""
     for name, make in build.items():
@@ -134,9 +136,9 @@ def _built(
             step()  # compiles, and shows whether the memory suffices
         except (UserError, RuntimeError, ValueError) as error:
             costs.pop(name, None)
-            print(f"{name} is left out: {one_line(error)}", file=sys.stderr, flush=True)
+            print(f"{label(name)} is left out: {one_line(error)}", file=sys.stderr, flush=True)
             continue
-        print(f"{name}: {costs[name].parameters:,} parameters", file=sys.stderr, flush=True)
+        print(f"{label(name)}: {costs[name].parameters:,} parameters", file=sys.stderr, flush=True)
         yield name, probe
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.core.errors import UserError
 from pipeline.core.hashing import configuration_hash
 from pipeline.data.shards.manifest import Manifest
-from pipeline.models import Family, check_network
+from pipeline.models import check_network
 from pipeline.paper.rivals import Row, all_rows
 from pipeline.paper.rows import find_row, model_params
 from pipeline.params import Params, parse_params
@@ -58,26 +58,11 @@ def read_entrants(
         if same is not None:
             raise UserError(f"{place}: the same network as {same}; leave one out")
         found.append((place, params))
-    names = _told_apart([_brief(params.model, [other.model for _, other in found]) for _, params in found])
+    names = _told_apart([params.model.description for _, params in found])
     return [
         Entrant(name, _row_of(params, manifest), params)
         for name, (_, params) in zip(names, found, strict=True)
     ]
-
-
-def _brief(model: Family, models: Sequence[Family]) -> str:
-    """Return the description of ``model`` without the keys that all ``models`` of its family share."""
-    alike = [other for other in models if other.family == model.family]
-    fields = type(model).model_fields
-    shared = {
-        key: field.default
-        for key, field in fields.items()
-        if not field.is_required()
-        and key not in ("family", *model.named)
-        and len(alike) > 1
-        and all(getattr(other, key) == getattr(model, key) for other in alike)
-    }
-    return model.model_copy(update=shared).description
 
 
 def _row_of(params: Params, manifest: Manifest) -> Row | None:

@@ -50,7 +50,7 @@ def write_page(comparison: Comparison, out: Path, sort: str = "accuracy") -> Pat
         sort: one of `SORTED_BY`; the best comes first.
     """
     where, costs = comparison.measured()
-    lines = [Line(one, costs[one.name], comparison) for one in comparison.entrants if one.name in costs]
+    lines = [Line(one, costs[one.key], comparison) for one in comparison.entrants if one.key in costs]
     key = SORTED_BY[sort]
     lines.sort(key=lambda line: _order(line.figure(key), higher_first=key in ("accuracy", *RATES)))
     pictures = _draw(comparison, lines, out)

@@ -47,13 +47,13 @@ def run_comparison(comparison: Comparison) -> list[str]:
     with comparison.alone():
         costs = _measured(comparison)
         _open_parent(comparison)
-    left_out = [entrant.name for entrant in comparison.entrants if entrant.name not in costs]
+    left_out = [entrant.name for entrant in comparison.entrants if entrant.key not in costs]
     failed = [f"{name}: could not be measured, see above" for name in left_out]
     jobs = [
         (entrant, seed)
         for seed in comparison.seeds
         for entrant in comparison.entrants
-        if entrant.name in costs
+        if entrant.key in costs
     ]
     tried: list[Job] = []
     while True:
@@ -72,10 +72,11 @@ def _measured(comparison: Comparison) -> Costs:
     """Return the costs of all networks; measure them, all in turns, where one is missing."""
     record = comparison.folder / "costs.json"
     _, known = comparison.measured()
-    if any(one.name not in known or len(known[one.name].training) < TURNS for one in comparison.entrants):
+    if any(one.key not in known or len(known[one.key].training) < TURNS for one in comparison.entrants):
         record.unlink(missing_ok=True)  # those measured alone would not be comparable
-        build = {entrant.name: partial(_probe, comparison, entrant) for entrant in comparison.entrants}
-        known = measure_costs(build, comparison.setting, TURNS, record, lambda _: None)
+        build = {entrant.key: partial(_probe, comparison, entrant) for entrant in comparison.entrants}
+        called = {entrant.key: entrant.name for entrant in comparison.entrants}
+        known = measure_costs(build, comparison.setting, TURNS, record, lambda _: None, called.__getitem__)
     _keep_lengths(comparison, known)
     return known
 
@@ -90,8 +91,8 @@ def _keep_lengths(comparison: Comparison, costs: Costs) -> None:
     path = comparison.folder / "epoch_seconds.json"
     noted = json.loads(path.read_text()) if path.exists() else {}
     for entrant in comparison.entrants:
-        if entrant.name in costs and entrant.key not in noted:
-            noted[entrant.key] = epoch_seconds(costs[entrant.name], comparison.params, comparison.manifest)
+        if entrant.key in costs and entrant.key not in noted:
+            noted[entrant.key] = epoch_seconds(costs[entrant.key], comparison.params, comparison.manifest)
     write_atomically(path, json.dumps(noted, indent=2) + "\n")
 
 

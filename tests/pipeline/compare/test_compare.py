@@ -273,11 +273,13 @@ def test_auto_batches_are_refused(toy: Callable[..., Params]) -> None:
         main(["compare"])
 
 
-def test_names_leave_out_what_all_of_a_family_share(toy: Callable[..., Params]) -> None:
-    networks = [
-        {"dim": 8, "depth": 1, "dropout": 0},
-        {"dim": 8, "depth": 1, "dropout": 0, "expansion": "bilinear"},
-        {"family": "resnet", "depth": 18, "stem": "cifar"},
-    ]
-    names = [one.name for one in opened(write(toy(), networks)).entrants]
-    assert names == ["WaveMix-Lite 8/1", "WaveMix-Lite 8/1 bilinear", "ResNet-18 (CIFAR stem)"]
+def test_a_network_never_has_the_costs_of_another(toy: Callable[..., Params]) -> None:
+    """Two that would be called alike are measured each by itself, in whatever order they come."""
+    parameters = []
+    for width in (8, 4):
+        comparison = opened(write(toy(), [{"dim": 8, "depth": 1, "ff": width}, {"dim": 8, "depth": 1}]))
+        run_comparison(comparison)
+        _, costs = comparison.measured()
+        parameters.append([costs[one.key].parameters for one in comparison.entrants])
+    assert parameters[0][1] == parameters[1][1]
+    assert parameters[0][0] != parameters[1][0]
