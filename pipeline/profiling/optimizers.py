@@ -10,7 +10,7 @@ from torch import nn
 from pipeline.params import Phase
 
 FACTOR = "lr_factor"
-"""Key of a parameter group: the factor of the phase's learning rate for it."""
+"""Key of a parameter group: the factor of the phase's learning rate for it; 1 without."""
 
 
 def build_optimizer(
@@ -40,7 +40,7 @@ def build_optimizer(
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate of all parameters, times their group's factor."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group[FACTOR]
+        group["lr"] = rate * group.get(FACTOR, 1.0)
 
 
 def _adamw(groups: list[dict[str, Any]], phase: Phase) -> torch.optim.Optimizer:
