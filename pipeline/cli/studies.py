@@ -15,11 +15,11 @@ from pipeline.core.paths import project_folder
 
 def paper_list(options: argparse.Namespace) -> None:
     from pipeline.paper.rivals import all_rows
-    from pipeline.paper.rows import figure, tables
+    from pipeline.paper.rows import figure, in_table, tables
     from pipeline.tasks.metrics import METRIC_LABELS
 
     for row in all_rows().values():
-        if options.table is None or any(reported["table"] == options.table for reported in row.reported):
+        if options.table is None or in_table(row, options.table):
             metric, value = figure(row)
             cited = "  cited" if any("cited" in reported for reported in row.reported) else ""
             print(
@@ -80,8 +80,7 @@ def _compare_trained(options: argparse.Namespace, rows: list[str]) -> None:
     for name in ("turns", "batch", "device", "amp", "compile"):
         if getattr(options, name) is not None:
             raise UserError(f"--{name} goes with --costs; trainings take what params.yaml says: leave it out")
-    if options.minutes is not None and not options.minutes > 0:
-        raise UserError(f"--minutes: got {options.minutes}, allowed: more than 0")
+    _refuse_no_time("minutes", options.minutes)
     os.chdir(project_folder())
     out = options.out or Path("reports/compare")
     opened = open_comparison(Path("params.yaml"), rows, options.minutes, out)
@@ -102,8 +101,7 @@ def search(options: argparse.Namespace) -> None:
 
     os.chdir(project_folder())
     path = Path("params.yaml")
-    if options.hours is not None and not options.hours > 0:
-        raise UserError(f"--hours: got {options.hours}, allowed: more than 0")
+    _refuse_no_time("hours", options.hours)
     limits = {name: getattr(options, name) for name in ("trials", "epochs", "hours")}
     opened = open_search(path, options.target, options.minimise, **limits)
     if (options.use is not None or options.page) and not opened.study.tried():
@@ -123,3 +121,8 @@ def search(options: argparse.Namespace) -> None:
         if not any(map(opened.target.is_reached_by, tried)):
             raise UserError(found)
         print(found)
+
+
+def _refuse_no_time(option: str, value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise UserError(f"--{option}: got {value}, allowed: more than 0")

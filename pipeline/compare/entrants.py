@@ -12,7 +12,7 @@ from pipeline.core.hashing import configuration_hash
 from pipeline.data.shards.manifest import Manifest
 from pipeline.models import check_network
 from pipeline.paper.rivals import Row, all_rows
-from pipeline.paper.rows import find_row, model_params
+from pipeline.paper.rows import find_row, in_table, model_params
 from pipeline.params import Params, parse_params
 from pipeline.tasks.network import network_spec
 
@@ -95,8 +95,4 @@ def rows_of_table(number: int) -> list[str]:
     tables = {reported["table"] for row in all_rows().values() for reported in row.reported}
     if number not in tables:
         raise UserError(f"--table {number}: no rows; allowed: {', '.join(map(str, sorted(tables)))}")
-    return [
-        name
-        for name, row in all_rows().items()
-        if any(reported["table"] == number for reported in row.reported)
-    ]
+    return [name for name, row in all_rows().items() if in_table(row, number)]

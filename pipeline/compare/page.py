@@ -13,9 +13,10 @@ from pipeline.compare.comparison import Comparison
 from pipeline.compare.costs import Cost
 from pipeline.compare.entrants import Entrant
 from pipeline.compare.figures import COSTS, RATES, SORTED_BY
-from pipeline.compare.paper_figures import accuracy, printed_cost
+from pipeline.compare.paper_figures import printed_cost
 from pipeline.core.atomic import write_atomically
 from pipeline.core.markdown import escape, table
+from pipeline.paper.rows import printed
 from pipeline.plotting import charts, fronts, style
 from pipeline.plotting.fronts import Point
 from pipeline.report.html import to_html
@@ -76,15 +77,15 @@ def _draw(comparison: Comparison, lines: Sequence[Line], out: Path) -> list[str]
             Point(line.cost.figure(name), line.figure("accuracy") or 0.0, line.entrant.name, line.spread)
             for line in trained
         ]
-        printed = [
+        marks = [
             Point(cost, value, line.entrant.name)
             for line in lines
             if line.entrant.row is not None
             and (cost := printed_cost(line.entrant.row, name)) is not None
-            and (value := accuracy(line.entrant.row, comparison.metric)) is not None
+            and (value := printed(line.entrant.row, comparison.metric)) is not None
         ]
         figure = fronts.front(
-            points, printed, words, label, more_is_better=name in RATES, others="beside the front"
+            points, marks, words, label, more_is_better=name in RATES, others="beside the front"
         )
         style.save(figure, out / f"{name}.png")
         drawn.append(f"{name}.png")
@@ -149,14 +150,14 @@ def _table(comparison: Comparison, lines: Sequence[Line]) -> str:
     label = METRIC_LABELS[comparison.metric]
     rows = []
     for line in lines:
-        printed = None if line.entrant.row is None else accuracy(line.entrant.row, comparison.metric)
+        theirs = None if line.entrant.row is None else printed(line.entrant.row, comparison.metric)
         mean = line.figure("accuracy")
         rows.append(
             [
                 line.entrant.name,
                 "–" if mean is None else f"{mean:.2f}" + (f" ± {line.spread:.2f}" if line.spread else ""),
                 "–" if mean is None else f"{statistics.mean(line.last):.2f}",
-                "–" if printed is None else f"{printed:.2f}",
+                "–" if theirs is None else f"{theirs:.2f}",
                 len(line.results[0].curve) if line.results else "–",
                 f"{statistics.mean(one.seconds for one in line.results) / 60:.1f}" if line.results else "–",
                 f"{line.cost.parameters:,}",

@@ -62,8 +62,9 @@ def evaluate(params: Params, checkpoint: Path, out: Path) -> tuple[Trained, Spli
     forward = flip_average(model) if params.evaluate.flip else model
     batch_size = trained.batch_size or 64  # which fits, since it was trained on
     part = evaluation_batch_size(batch_size, accelerator.num_processes, params.train.accumulate)
-    augment = build_augment(params.train.augment, manifest, params.train.seed)
-    part = as_many_pixels(part, augmented_size(augment, manifest), manifest.size)
+    if manifest.target.spatial:  # which may have been trained on crops
+        augment = build_augment(params.train.augment, manifest, params.train.seed)
+        part = as_many_pixels(part, augmented_size(augment, manifest), manifest.size)
     measured: dict[str, SplitResult] = {
         split: _measure(forward, params, manifest, folder, split, accelerator, part, trained.decision)
         for split in ("val", "test")

@@ -65,7 +65,6 @@ class Predictor:
         if tile and not TARGETS[loaded.trained.task].spatial:
             raise UserError(f"--tile: the network is for {loaded.trained.task}; allowed for masks only")
         self.tile = tile
-
         self.network = loaded.for_inference().to(device)
         self._forward = flip_average(self.network) if flip else self.network
         self.model, self.trained, self.device, self.top = loaded.model, loaded.trained, device, top
@@ -98,9 +97,8 @@ class Predictor:
             CorruptImageError: not an image, or not a whole one.
         """
         if self.tile:
-            whole = Resizer(
-                self.resizer.channels, "box", self.resizer.geometry
-            )  # fast would decode it smaller
+            # The filter fast would decode it smaller.
+            whole = Resizer(self.resizer.channels, "box", self.resizer.geometry)
             pixels, size = whole.decode(data, (self.trained.size,))
             return Opened(pixels, size, pixels.reshape(*size, -1))
         pixels, size = self.resizer.decode(data, (self.trained.size,))
@@ -111,18 +109,18 @@ class Predictor:
         """Return one prediction per image."""
         if self.tile:
             return [self._tiled(image, len(images)).first(self.top) for image in images]
-        stacked = torch.from_numpy(np.stack([image.resized for image in images])).to(self.device)
-        logits = self._forward(normalise(stacked, self.trained.mean, self.trained.std)).float()
+        stacked = torch.from_numpy(np.stack([image.resized for image in images]))
+        logits = self._logits(stacked).float()
         answers = self.task.decide(logits, [image.size for image in images], self.trained)
         return [answer.first(self.top) for answer in answers]
 
     def _tiled(self, image: Opened, batch: int) -> Prediction:
         names = self.trained.class_names
+        return of_mask(tiled_mask(self._logits, image.resized, self.trained.size, len(names), batch), names)
 
-        def logits_of(tiles: Tensor) -> Tensor:
-            return self._forward(normalise(tiles.to(self.device), self.trained.mean, self.trained.std))
-
-        return of_mask(tiled_mask(logits_of, image.resized, self.trained.size, len(names), batch), names)
+    def _logits(self, pixels: Tensor) -> Tensor:
+        """Return the network's answer to uint8 (B, h, w, C): float (B, outputs[, h', w']) on its device."""
+        return self._forward(normalise(pixels.to(self.device), self.trained.mean, self.trained.std))
 
     def mask_png(self, mask: Pixels) -> bytes:
         """Return ``mask`` as a PNG of train ids that shows in the data set's colours."""

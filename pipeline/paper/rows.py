@@ -31,6 +31,16 @@ def tradeoff(rows: Iterable[Row], data: str, metric: str) -> list[tuple[float, f
     ]
 
 
+def printed(row: Row, key: str) -> float | None:
+    """Return what the first table that has ``key`` says of the row."""
+    return next((float(one[key]) for one in row.reported if one.get(key) is not None), None)
+
+
+def in_table(row: Row, number: int) -> bool:
+    """Return whether the row is in this table of the paper."""
+    return any(reported["table"] == number for reported in row.reported)
+
+
 def tables(row: Row) -> str:
     """Return the tables the row is in."""
     return ", ".join(map(str, sorted({reported["table"] for reported in row.reported})))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.core.errors import UserError
+from pipeline.tasks.metrics import Reduce
 
 TEMPERATURE = "temperature"
 """Key of `Trained.decision`: the logits are divided by it before the softmax."""
@@ -22,11 +23,6 @@ LARGEST_LOSS = 100.0
 """Nats that one sample counts at most, so that no sum overflows."""
 
 
-def exponents(device: torch.device | str = "cpu") -> Tensor:
-    """Return the powers of two that are tried, float32 (STEPS + 1,)."""
-    return torch.linspace(*OCTAVES, STEPS + 1, device=device)
-
-
 def loss_counts(logits: Tensor, target: Tensor) -> Tensor:
     """Return the summed cross-entropy at each temperature in `LOSS_UNIT`, int64 (STEPS + 1,).
 
@@ -36,7 +32,7 @@ def loss_counts(logits: Tensor, target: Tensor) -> Tensor:
     """
     target = target.clamp(0, logits.shape[1] - 1)
     sums = []
-    for scale in torch.exp2(-exponents()).tolist():
+    for scale in torch.exp2(-torch.linspace(*OCTAVES, STEPS + 1)).tolist():
         scaled = logits * scale
         losses = scaled.logsumexp(1) - scaled.gather(1, target[:, None])[:, 0]
         losses = losses.nan_to_num(LARGEST_LOSS).clamp(max=LARGEST_LOSS)
@@ -56,6 +52,25 @@ def best_temperature(counts: Sequence[int]) -> float:
         place += 0.5 * (before - after) / curvature if curvature else 0.0
     low, high = OCTAVES
     return 2 ** (low + (high - low) * place / STEPS)
+
+
+class TemperatureFit:
+    """Counts losses at all temperatures, batch by batch on ``device``; reduced once over ranks."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._counts = torch.zeros(STEPS + 1, dtype=torch.int64, device=device)
+
+    def update(self, logits: Tensor, target: Tensor) -> None:
+        """Count one batch, as `loss_counts` takes it; never waits for the device."""
+        self._counts += loss_counts(logits.detach().float(), target)
+
+    def reduce(self, sum_over_ranks: Reduce) -> None:
+        """Add the counts of all ranks; call it once, on every rank."""
+        self._counts = sum_over_ranks(self._counts)
+
+    def decision(self) -> dict[str, list[float]]:
+        """Return the best temperature as `Trained.decision` keeps it."""
+        return {TEMPERATURE: [best_temperature(self._counts.tolist())]}
 
 
 def temperature_of(decision: Mapping[str, Sequence[float]]) -> float:

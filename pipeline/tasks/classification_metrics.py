@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.tasks.calibration import STEPS, TEMPERATURE, best_temperature, loss_counts
 from pipeline.tasks.metrics import ConfusionMetrics, mean_of_defined, ratio
 
 CALIBRATION_BINS = 15  # Guo et al., 2017, "On Calibration of Modern Neural Networks", section 2
@@ -24,7 +23,7 @@ class ClassificationMetrics(ConfusionMetrics):
     """
 
     def __init__(self, num_classes: int, device: torch.device | str = "cpu") -> None:
-        super().__init__(num_classes, device, extra=1 + 3 * CALIBRATION_BINS + STEPS + 1)
+        super().__init__(num_classes, device, extra=1 + 3 * CALIBRATION_BINS)
         has_top5 = num_classes > 5
         self.names = ("top1", *(("top5",) if has_top5 else ()), "mean_class_recall", "ece")
 
@@ -43,11 +42,10 @@ class ClassificationMetrics(ConfusionMetrics):
 
         confidence = logits.softmax(1).amax(1).nan_to_num(0.0)
         bins = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
-        samples, hits, confidences = own[1 : -STEPS - 1].view(3, CALIBRATION_BINS)
+        samples, hits, confidences = own[1:].view(3, CALIBRATION_BINS)
         samples.scatter_add_(0, bins, torch.ones_like(bins))
         hits.scatter_add_(0, bins, (prediction == target).long())
         confidences.scatter_add_(0, bins, (confidence * CONFIDENCE_UNIT).round().long())
-        own[-STEPS - 1 :] += loss_counts(logits, target)
 
     def _in_top5(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return whether fewer than five classes are ahead of the target: bool (B,).
@@ -72,14 +70,9 @@ class ClassificationMetrics(ConfusionMetrics):
         }
         return {name: figures[name] for name in self.names}
 
-    def decision(self, *, calibrate: bool) -> dict[str, list[float]]:
-        """Return the temperature of least cross-entropy, where that is asked for."""
-        counts = self._counts[-STEPS - 1 :].tolist()
-        return {TEMPERATURE: [best_temperature(counts)]} if calibrate else {}
-
     def calibration(self) -> list[CalibrationBin]:
         """Return the reliability diagram's bins, from confidence 0 to 1."""
-        rows = self._counts[self._cells + 3 : -STEPS - 1].view(3, CALIBRATION_BINS).T.tolist()
+        rows = self._counts[self._cells + 3 :].view(3, CALIBRATION_BINS).T.tolist()
         return [CalibrationBin(samples, hits, total / CONFIDENCE_UNIT) for samples, hits, total in rows]
 
 

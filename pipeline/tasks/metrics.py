@@ -70,12 +70,8 @@ class Metrics(ABC):
     def totals(self) -> Tensor:
         """Samples or pixels of each class in the truth, int64 (classes,) on the CPU."""
 
-    def decision(self, *, calibrate: bool) -> dict[str, list[float]]:  # noqa: ARG002
-        """Return what a prediction needs to know besides the logits; it is kept with the network.
-
-        Args:
-            calibrate: with what makes probabilities honest, where the task has that.
-        """
+    def decision(self) -> dict[str, list[float]]:
+        """Return what a prediction needs to know besides the logits; it is kept with the network."""
         return {}
 
     def reduce(self, sum_over_ranks: Reduce) -> None:

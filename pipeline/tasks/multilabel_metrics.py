@@ -109,7 +109,7 @@ class MultilabelMetrics(Metrics):
             "exact_match": ratio(matches, images),
         }
 
-    def decision(self, *, calibrate: bool) -> dict[str, Any]:  # noqa: ARG002
+    def decision(self) -> dict[str, Any]:
         """Return the threshold of each class."""
         return {"thresholds": [row.threshold for row in self.per_class()]}
 

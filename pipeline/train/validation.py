@@ -13,6 +13,7 @@ from typing import NamedTuple
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from pipeline.data.loading.batch import Batch
 from pipeline.data.loading.evaluation import evaluation_batches
 from pipeline.data.loading.loader import Loader
 from pipeline.data.loading.prefetch import prefetch
@@ -20,6 +21,7 @@ from pipeline.data.shards.manifest import Manifest
 from pipeline.models.batch_norm import recompute_statistics
 from pipeline.models.inputs import normalise
 from pipeline.tasks.base import Loss
+from pipeline.tasks.calibration import TemperatureFit
 from pipeline.tasks.score import measure
 
 
@@ -96,16 +98,27 @@ class Validation:
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
+        device = self.accelerator.device
+        sum_over_ranks = partial(self.accelerator.reduce, reduction="sum")
+        fit = TemperatureFit(device) if self.calibrate else None
+
+        def on_batch(batch: Batch, logits: Tensor) -> None:
+            if fit is not None:
+                fit.update(logits, batch.target.to(device).long())
+
         with self.accelerator.autocast():
             metrics, mean_loss = measure(
                 network.eval(),
                 batches,
                 self.manifest,
                 self.loss,
-                self.accelerator.device,
-                partial(self.accelerator.reduce, reduction="sum"),
+                device,
+                sum_over_ranks,
+                on_batch,
             )
+        decision = metrics.decision()
+        if fit is not None:
+            fit.reduce(sum_over_ranks)
+            decision |= fit.decision()
         values = {f"val/{name}": value for name, value in metrics.compute().items()}
-        return Validated(
-            {"val/loss": mean_loss.compute(), **values}, metrics.decision(calibrate=self.calibrate)
-        )
+        return Validated({"val/loss": mean_loss.compute(), **values}, decision)

@@ -80,8 +80,8 @@ def _try(augment: Augment, manifest: Manifest, names: str) -> None:
 
 
 def augmented_size(augment: Augmentation | None, manifest: Manifest) -> tuple[int, int]:
-    """Return height and width of the images that are trained on."""
-    if augment is None:
+    """Return height and width of the images that are trained on: of those with masks alone may they be other."""
+    if augment is None or not manifest.target.spatial:
         return manifest.size
     height, width = _on_noise(augment, manifest).image.shape[1:3]
     return height, width

@@ -116,5 +116,7 @@ class MemoryLoader(Loader):
         batches = list(self.plan.batches(epoch, first_batch))
         if batches:
             order = upload(torch.cat(batches), self.samples.images.device)
-            for numbers in torch.split(order, [len(batch) for batch in batches]):
-                yield numbers, self.samples.take(numbers % self.plan.samples)
+            sizes = [len(batch) for batch in batches]
+            rows = order % self.plan.samples
+            for numbers, places in zip(torch.split(order, sizes), torch.split(rows, sizes), strict=True):
+                yield numbers, self.samples.take(places)

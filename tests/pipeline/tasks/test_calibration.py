@@ -18,7 +18,7 @@ from pipeline.core.errors import UserError
 from pipeline.evaluate.evaluation import evaluate
 from pipeline.params import Params
 from pipeline.plotting.masks import encode_png
-from pipeline.tasks.calibration import best_temperature, loss_counts, temperature_of
+from pipeline.tasks.calibration import TemperatureFit, best_temperature, loss_counts, temperature_of
 from pipeline.tasks.classification_metrics import ClassificationMetrics
 from pipeline.train.experiment import train_once
 
@@ -50,23 +50,25 @@ def test_it_makes_confidence_honest() -> None:
     logits, target = overconfident(4.0)
     before, after = ClassificationMetrics(5), ClassificationMetrics(5)
     before.update(logits, target)
-    (temperature,) = before.decision(calibrate=True)["temperature"]
+    fit = TemperatureFit()
+    fit.update(logits, target)
+    (temperature,) = fit.decision()["temperature"]
     after.update(logits / temperature, target)
     assert before.compute()["ece"] > 0.2
     assert after.compute()["ece"] < 0.03
     assert before.compute()["top1"] == after.compute()["top1"]
-    assert before.decision(calibrate=False) == {}
+    assert before.decision() == {}
 
 
 def test_it_does_not_depend_on_how_the_samples_are_shared_out() -> None:
     logits, target = overconfident(2.0, 1000)
-    whole, parts = ClassificationMetrics(5), [ClassificationMetrics(5) for _ in range(3)]
+    whole, parts = TemperatureFit(), [TemperatureFit() for _ in range(3)]
     whole.update(logits, target)
-    for part, metrics in zip(torch.arange(1000).tensor_split(3), parts, strict=True):
-        metrics.update(logits[part], target[part])
-    total = sum(metrics._counts for metrics in parts)
+    for part, fit in zip(torch.arange(1000).tensor_split(3), parts, strict=True):
+        fit.update(logits[part], target[part])
+    total = sum(fit._counts for fit in parts)
     parts[0].reduce(lambda _: total)  # type: ignore[arg-type,return-value]
-    assert parts[0].decision(calibrate=True) == whole.decision(calibrate=True)
+    assert parts[0].decision() == whole.decision()
 
 
 def test_logits_that_are_no_numbers_or_endless_end_nothing() -> None:
