@@ -21,6 +21,7 @@ from pipeline.plotting import charts, fronts, style
 from pipeline.plotting.fronts import Point
 from pipeline.report.html import to_html
 from pipeline.tasks.metrics import METRIC_LABELS
+from pipeline.tracking.parent import end_parent
 
 PAGE, TEXT, TABLE = "compare.html", "compare.md", "compare.csv"
 
@@ -212,8 +213,4 @@ def _log(comparison: Comparison, files: Sequence[Path]) -> None:
     if comparison.run_id is None:
         return
     with comparison.alone():
-        tracker = comparison.tracker()
-        tracker.start(run_id=comparison.run_id)
-        for path in files:
-            tracker.log_artifact(path, "compare")
-        tracker.finish()
+        end_parent(comparison.tracker(), comparison.run_id, files, "compare")

@@ -26,6 +26,7 @@ from pipeline.core.locks import exclusive_lock
 from pipeline.params import Params
 from pipeline.profiling.probe import Probe
 from pipeline.tracking import names
+from pipeline.tracking.parent import start_parent
 from pipeline.train.experiment import train_once
 from pipeline.train.observers.notes import Notes
 
@@ -154,10 +155,8 @@ def _open_parent(comparison: Comparison) -> None:
     """Start the comparison's run in MLflow, once for all processes."""
     if comparison.run_id is not None:
         return
-    tracker = comparison.tracker()
-    tracker.start(name=f"compare {comparison.folder.name}", tags=names.source_tags())
     shown = comparison.params.model_dump(mode="json", include={"train"})
-    tracker.log_params(names.flatten({**shown, "compare": {"minutes": comparison.minutes}}))
-    tracker.finish("RUNNING")
-    if tracker.run_id is not None:
-        write_atomically(comparison.folder / "run_id", tracker.run_id)
+    params = {**shown, "compare": {"minutes": comparison.minutes}}
+    run_id = start_parent(comparison.tracker(), f"compare {comparison.folder.name}", params)
+    if run_id is not None:
+        write_atomically(comparison.folder / "run_id", run_id)

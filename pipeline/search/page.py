@@ -21,6 +21,7 @@ from pipeline.search.space import shown
 from pipeline.search.study import Tried
 from pipeline.search.worker import Search, tracker_of
 from pipeline.tasks.metrics import METRIC_LABELS
+from pipeline.tracking.parent import end_parent
 
 PAGE, TRIALS = "search.html", "trials.csv"
 SHOWN = ("parameters", "memory")
@@ -45,10 +46,7 @@ def write_page(search: Search, out: Path) -> Path:
     write_atomically(out / PAGE, to_html(text, f"Search on {search.params.data}", out))
     if search.study.run_id is not None:
         with search.study.alone():
-            tracker = tracker_of(search)
-            tracker.start(run_id=search.study.run_id)
-            tracker.log_artifact(out, "search")
-            tracker.finish()
+            end_parent(tracker_of(search), search.study.run_id, [out], "search")
     return out / PAGE
 
 

@@ -30,6 +30,7 @@ from pipeline.search.trial import Progress, forget_trial, is_behind, train_trial
 from pipeline.tasks import task_of
 from pipeline.tasks.network import network_spec
 from pipeline.tracking import names
+from pipeline.tracking.parent import start_parent
 from pipeline.tracking.run import Tracker
 
 MOST_KNOWN = 100
@@ -243,8 +244,5 @@ def _open_parent(search: Search) -> None:
     with search.study.alone():
         if search.study.run_id is not None:
             return
-        tracker = tracker_of(search)
-        tracker.start(name=f"search {search.study.name}", tags=names.source_tags())
-        tracker.log_params(names.flatten({"search": search.settings.model_dump(mode="json")}))
-        tracker.finish("RUNNING")
-        search.study.run_id = tracker.run_id
+        params = {"search": search.settings.model_dump(mode="json")}
+        search.study.run_id = start_parent(tracker_of(search), f"search {search.study.name}", params)
