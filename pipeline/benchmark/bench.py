@@ -43,7 +43,7 @@ CARDS_GB = (16, 40)
 
 WARM_UP, REPEATS = 2, 5
 """Runs that do not count, and those that do."""
-MIN_BATCHES, MIN_SECONDS = 20, 0.5
+MIN_BATCHES, MIN_SECONDS = 20, 0.3
 """A run ends after so many batches or seconds, whichever comes first, and only then is the device waited for."""
 
 
