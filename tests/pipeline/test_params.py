@@ -29,7 +29,7 @@ def test_the_committed_params_are_valid_and_read_as_dvc_reads_them() -> None:
     params = load_params(ROOT / "params.yaml")
     theirs = dvc.utils.serialize.load_yaml(str(ROOT / "params.yaml"))
     assert theirs == ours()
-    assert params.train.phases[0].lr == theirs["train"]["phases"][0]["lr"] == 1e-3
+    assert params.train.phases[0].lr == theirs["train"]["phases"][0]["lr"] == 2e-3
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
