@@ -12,6 +12,7 @@ import shtab
 
 from pipeline.cli import commands
 from pipeline.cli.options import add_command
+from pipeline.cli.outputs import output_file, output_folder
 from pipeline.cli.study_options import add_compare, add_paper, add_search
 from pipeline.core.process import run_stage
 
@@ -106,7 +107,7 @@ def _add_predict(group: Any) -> None:
     _add_network(predict)
     predict.add_argument("--json", action="store_true", help="one JSON object per image on stdout, no table")
     predict.add_argument(
-        "--csv", type=Path, metavar="FILE", help="also a row per image, with a column for each class"
+        "--csv", type=output_file, metavar="FILE", help="also a row per image, with a column for each class"
     )
     predict.add_argument(
         "--top", metavar="N", help="classes to name of an image, or all (default: 5; of masks all)"
@@ -121,7 +122,7 @@ def _add_predict(group: Any) -> None:
     )
     predict.add_argument(
         "--out",
-        type=Path,
+        type=output_folder,
         default=Path("predictions"),
         metavar="DIR",
         help="folder for masks and overlays (default: predictions); classification writes nothing",
@@ -145,7 +146,7 @@ def _add_explain(group: Any) -> None:
     _add_network(explain)
     explain.add_argument("--beside", metavar="ID", help="draw the maps of this MLflow run's network below")
     explain.add_argument(
-        "--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder for pictures"
+        "--out", type=output_folder, default=Path("predictions"), metavar="DIR", help="folder for pictures"
     )
     explain.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 
@@ -167,7 +168,7 @@ def _add_export(group: Any) -> None:
     )
     export.add_argument(
         "--out",
-        type=Path,
+        type=output_folder,
         default=Path("exports"),
         metavar="DIR",
         help="folder to write to (default: exports)",
@@ -190,7 +191,7 @@ def _add_push(group: Any) -> None:
     push.add_argument("--dry-run", action="store_true", help="write the files, send nothing")
     push.add_argument(
         "--out",
-        type=Path,
+        type=output_folder,
         default=Path("exports/hub"),
         metavar="DIR",
         help="folder of the files, replaced (default: exports/hub)",

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.cli import studies
 from pipeline.cli.options import add_command
+from pipeline.cli.outputs import output_folder
 from pipeline.compare.figures import SORTED_BY
 from pipeline.search.target import MINIMISED
 
@@ -38,7 +39,7 @@ def add_compare(group: Any) -> None:
     )
     compare.add_argument(
         "--out",
-        type=Path,
+        type=output_folder,
         metavar="DIR",
         help="folder of the records and the page (default: reports/compare)",
     )
@@ -82,7 +83,7 @@ def add_search(group: Any) -> None:
     )
     search.add_argument("--use", type=int, metavar="TRIAL", help="write a trial's values into params.yaml")
     search.add_argument(
-        "--out", type=Path, default=Path("reports/search"), metavar="DIR", help="folder of the page"
+        "--out", type=output_folder, default=Path("reports/search"), metavar="DIR", help="folder of the page"
     )
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pipeline.checkpoints.trained import Trained
 from pipeline.core.atomic import atomic_file
-from pipeline.core.errors import UserError
 from pipeline.data.shards.targets import TARGETS
 from pipeline.inference.files import Answer
 
@@ -20,15 +19,10 @@ def prediction_table(path: Path | None, trained: Trained) -> Iterator[Callable[[
 
     The columns are ``image``, ``error``, ``label`` (the likeliest class, the classes found separated by ``|``, or
     the class of the largest area) and, for each class, its probability, or its share of the image.
-
-    Raises:
-        UserError: ``path`` is a folder.
     """
     if path is None:
         yield lambda answer: None  # noqa: ARG005
         return
-    if path.is_dir():
-        raise UserError(f"--csv {path}: it is a folder; name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         atomic_file(path) as unfinished,

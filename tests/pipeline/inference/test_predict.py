@@ -309,7 +309,6 @@ def test_all_classes_are_named_where_asked_for(
     ("arguments", "message"),
     [
         (["predict", ".", "--top", "0"], "--top 0: it must be a number of classes, at least 1, or all"),
-        (["predict", "a.png", "--csv", "."], "it is a folder; name a file"),
         (["predict", "gone.png"], "no such file or folder"),
         (["predict", ".", "--checkpoint", "reports"], "no trained network here"),
         (["predict", ".", "--batch-size", "0"], "--batch-size 0"),
