@@ -113,6 +113,10 @@ class StateFolder:
                 shutil.rmtree(folder)
         return None
 
+    def is_empty(self) -> bool:
+        """Return whether there is no state, and none is being written."""
+        return self._written is None and not self._saved()
+
     def _saved(self) -> list[Path]:
         return sorted(self.folder.glob("step-" + "[0-9]" * 9))
 

@@ -156,8 +156,9 @@ class Trainer:
     def _refuse(self, problem: str | None) -> None:
         """Raise `UserError` where there is a ``problem`` with the state: it can only get worse."""
         if problem is not None:
+            kept = f"the last good state is kept in {self.training.work}"
             raise UserError(
-                f"{problem} (epoch {self.progress.epoch}); the last good state is kept in {self.training.work}; "
+                f"{problem} (epoch {self.progress.epoch}); {'none was saved before' if self.states.is_empty() else kept}; "
                 "lower train.phases' lr, set train.clip_grad_norm, or train.amp: off"
             )
 

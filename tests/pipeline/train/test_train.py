@@ -225,8 +225,10 @@ def test_changed_params_start_anew(toy: Callable[..., Params], capsys: pytest.Ca
     assert "resuming" not in capsys.readouterr().out
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(toy: Callable[..., Params]) -> None:
-    with pytest.raises(UserError, match=r"not finite at step \d+ .*lower train.phases' lr"):
+def test_a_loss_that_is_not_finite_stops_and_says_that_nothing_was_saved(toy: Callable[..., Params]) -> None:
+    with pytest.raises(
+        UserError, match=r"not finite at step \d+ .*none was saved before; lower train.phases' lr"
+    ):
         run(toy(phases=[{"optimizer": "sgd", "lr": 1e20, "epochs": 3}]))
     assert not OUT.exists()
 
