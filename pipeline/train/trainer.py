@@ -157,8 +157,9 @@ class Trainer:
         """Raise `UserError` where there is a ``problem`` with the state: it can only get worse."""
         if problem is not None:
             kept = f"the last good state is kept in {self.training.work}"
+            state = "none was saved before" if self.states.is_empty() else kept
             raise UserError(
-                f"{problem} (epoch {self.progress.epoch}); {'none was saved before' if self.states.is_empty() else kept}; "
+                f"{problem} (epoch {self.progress.epoch}); {state}; "
                 "lower train.phases' lr, set train.clip_grad_norm, or train.amp: off"
             )
 
