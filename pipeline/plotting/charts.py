@@ -14,7 +14,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from pipeline.plotting.style import BLUE, DASHES, GREY, ORANGE, SERIES, new_figure, shorten, styled
+from pipeline.plotting.style import BLUE, DASHES, GREY, ORANGE, SERIES, log_axis, new_figure, shorten, styled
 
 MANY = 24
 """More classes than this get no cell numbers, and bars only for the best and the worst."""
@@ -213,7 +213,7 @@ def tradeoff(groups: Mapping[str, Sequence[tuple[float, float, str]]], what: str
                 textcoords="offset points",
                 fontsize=7,
             )
-    axes.set_xscale("log")
+    log_axis(axes)
     axes.set_xlabel("parameters")
     axes.set_ylabel(f"{what}, %")
     axes.set_title(f"{what} against parameters")

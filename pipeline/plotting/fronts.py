@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from pipeline.plotting.style import BLUE, GREY, ORANGE, new_figure, shorten, styled
+from pipeline.plotting.style import BLUE, GREY, ORANGE, log_axis, new_figure, shorten, styled
 
 LONGEST_NAME = 40
 """Characters of a name that are shown."""
@@ -57,7 +57,8 @@ def front(
     where = "pre" if more_is_better else "post"
     costs, values = [point.cost for point in best], [point.value for point in best]
     axes.step(costs, values, where=where, color=BLUE, linewidth=1.2, zorder=2)
-    axes.set(xscale="log", xlabel=cost, ylabel=f"{value}, %")
+    log_axis(axes)
+    axes.set(xlabel=cost, ylabel=f"{value}, %")
     title = f"{value} against {cost}"
     if floor is not None:
         below = sum(point.value < floor for point in points)

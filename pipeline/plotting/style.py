@@ -10,7 +10,9 @@ from typing import Any, ParamSpec
 
 import numpy.typing as npt
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#6b6b6b"
 
@@ -76,6 +78,21 @@ def new_figure(
     """Return a figure of ``width`` x ``height`` inches and its axes, an array (rows, columns)."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+class _PlainNumbers(LogFormatter):
+    """Writes the numbers of a logarithmic axis in full: 5.1 and 2,000,000, no powers of ten."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        labelled = super().__call__(x, pos)  # empty where there is no room
+        return (f"{x:,.0f}" if x >= 1000 else f"{x:.4g}") if labelled else ""
+
+
+def log_axis(axes: Axes) -> None:
+    """Make the horizontal axis logarithmic, with numbers that read well over decades and within one."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(_PlainNumbers())
+    axes.xaxis.set_minor_formatter(_PlainNumbers())
 
 
 def shorten(name: str, length: int = 18) -> str:

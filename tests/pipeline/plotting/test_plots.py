@@ -129,3 +129,25 @@ def test_no_name_on_a_front_covers_another() -> None:
     assert len(names) < 15
     boxes = [text.get_window_extent() for text in texts]
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+@pytest.mark.parametrize(
+    ("costs", "shown"),
+    [
+        ((4.78, 5.49), "5.1"),
+        ((2.9e6, 1.43e7), "3,000,000"),
+        ((305, 16578), "1,000"),
+        ((0.0127, 0.117), "0.1"),
+    ],
+)
+def test_the_numbers_of_a_logarithmic_axis_are_written_in_full(
+    costs: tuple[float, float], shown: str
+) -> None:
+    figure = fronts.front(
+        [fronts.Point(cost, 40 + i, f"{i}") for i, cost in enumerate(costs)], [], "cost", "top-1"
+    )
+    figure.draw_without_rendering()
+    axis = figure.axes[0].xaxis
+    labels = [text.get_text() for text in [*axis.get_ticklabels(), *axis.get_ticklabels(minor=True)]]
+    assert shown in labels
+    assert not any("$" in label or "e" in label for label in labels)
