@@ -114,8 +114,10 @@ class StateFolder:
         return None
 
     def is_empty(self) -> bool:
-        """Return whether there is no state, and none is being written."""
-        return self._written is None and not self._saved()
+        """Return whether there is no state; waits for the one that is being written, which a full disk may spoil."""
+        if self._written is not None:
+            self._written.result()
+        return not self._saved()
 
     def _saved(self) -> list[Path]:
         return sorted(self.folder.glob("step-" + "[0-9]" * 9))

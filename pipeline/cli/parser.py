@@ -146,7 +146,7 @@ def _add_explain(group: Any) -> None:
     _add_network(explain)
     explain.add_argument("--beside", metavar="ID", help="draw the maps of this MLflow run's network below")
     explain.add_argument(
-        "--out", type=output_folder, default=Path("predictions"), metavar="DIR", help="folder for pictures"
+        "--out", type=output_folder, default="predictions", metavar="DIR", help="folder for pictures"
     )
     explain.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 
@@ -169,7 +169,7 @@ def _add_export(group: Any) -> None:
     export.add_argument(
         "--out",
         type=output_folder,
-        default=Path("exports"),
+        default="exports",
         metavar="DIR",
         help="folder to write to (default: exports)",
     )
@@ -192,7 +192,7 @@ def _add_push(group: Any) -> None:
     push.add_argument(
         "--out",
         type=output_folder,
-        default=Path("exports/hub"),
+        default="exports/hub",
         metavar="DIR",
         help="folder of the files, replaced (default: exports/hub)",
     )

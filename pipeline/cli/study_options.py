@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from pipeline.cli import studies
@@ -83,7 +82,7 @@ def add_search(group: Any) -> None:
     )
     search.add_argument("--use", type=int, metavar="TRIAL", help="write a trial's values into params.yaml")
     search.add_argument(
-        "--out", type=output_folder, default=Path("reports/search"), metavar="DIR", help="folder of the page"
+        "--out", type=output_folder, default="reports/search", metavar="DIR", help="folder of the page"
     )
 
 

@@ -32,6 +32,10 @@ def test_a_new_place_and_an_old_file_are_taken(tmp_path: Path) -> None:
         (["push", "me/it", "--out", "file"], "is no folder"),
         (["compare", "--out", "file"], "is no folder"),
         (["search", "--out", "file"], "is no folder"),
+        (["explain", "a.png"], "predictions is no folder"),
+        (["export"], "exports is no folder"),
+        (["push", "me/it"], "exports is no folder"),
+        (["search"], "reports is no folder"),
         (["export", "--out", "/proc/1/exports"], "may not be written into"),
     ],
 )
@@ -44,10 +48,12 @@ def test_a_place_where_nothing_can_be_written_is_refused_before_any_work(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
-    Path("file").touch()
+    names = ("file", "predictions", "exports", "reports")
+    for name in names:
+        Path(name).touch()
     Path("dangling").symlink_to("nowhere")
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file", "folder"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["dangling", "folder", *names])

@@ -370,3 +370,19 @@ def test_what_cannot_work_is_refused_before_anything_is_written(
 def test_step_seeds_differ_by_seed_rank_and_step() -> None:
     seeds = {step_seed(seed, rank, step) for seed in range(3) for rank in range(3) for step in range(100)}
     assert len(seeds) == 900
+
+
+def test_a_folder_is_empty_until_a_state_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = {"network": {"weight": torch.zeros(3)}}
+    with StateFolder(tmp_path / "states") as saved:
+        assert saved.is_empty()
+        saved.save(1, tensors, {"step": 1})
+        assert not saved.is_empty()
+
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(states, "save_state", no_space)
+    with StateFolder(tmp_path / "full") as lost:
+        lost.save(1, tensors, {"step": 1})
+        assert lost.is_empty()
