@@ -99,7 +99,7 @@ def benchmark(params: Params, out: Path) -> list[Cost]:
         "processor": _processor(),
         "torch": torch.__version__,
         "amp": amp,
-        "image": list(manifest.size),
+        "image": list(bench.probe.size),
         "compiled": compiled,
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ class Bench:
         self.probe = Probe(params, manifest, device, amp)
         self.model = self.probe.network
         # On a CPU a batch of 64 of Cityscapes' size takes minutes and more memory than most have.
-        pixels = manifest.size[0] * manifest.size[1]
+        pixels = self.probe.size[0] * self.probe.size[1]
         max_ = BATCH if device.type != "cpu" else max(2, min(BATCH, 2**19 // pixels))
         max_ = min(max_, manifest.split("train").samples)
         self.batch = largest(self.probe.peak_bytes, max_) if device.type == "cuda" else max_
@@ -214,7 +214,9 @@ class Bench:
         )
         training = prefetch((batch for epoch in count() for batch in loader.epoch(epoch)), self.device)
         testing = (
-            batch for _ in count() for batch in evaluation_batches(folder, self.manifest, "val", self.batch)
+            batch
+            for _ in count()
+            for batch in evaluation_batches(folder, self.manifest, "val", self.batch, size=self.probe.size)
         )
         metrics = self.probe.task.metrics(self.manifest.num_classes, self.device)
         fused = self.probe.model.for_inference(self.model)

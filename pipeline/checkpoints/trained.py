@@ -30,6 +30,9 @@ class Trained(BaseModel):
     class_names: list[str]
     palette: list[tuple[int, int, int]] | None
     size: tuple[int, int]
+    """Height and width of the images that the network takes."""
+    resized: tuple[int, int] | None = None
+    """Those that an image is resized to before its middle of `size` is taken; None where it is `size`."""
     channels: int
     filter: Filter
     geometry: Geometry
@@ -51,10 +54,16 @@ class Trained(BaseModel):
     precise_bn: Annotated[int, Field(ge=0)] = 0
     """Training batches that batch norm's statistics were recomputed over; 0: they are the training's running ones."""
 
+    @property
+    def prepared_size(self) -> tuple[int, int]:
+        """Height and width that images are resized to."""
+        return self.resized or self.size
+
 
 def describe(
     manifest: Manifest,
     *,
+    size: tuple[int, int],
     parameters: int,
     epoch: int,
     step: int,
@@ -65,9 +74,11 @@ def describe(
     decision: dict[str, list[float]] | None = None,
     precise_bn: int = 0,
 ) -> Trained:
-    """Return the description of a network trained on the shards of ``manifest``."""
+    """Return the description of a network for images of ``size``, trained on the shards of ``manifest``."""
     return Trained(
         data=manifest.dataset,
+        size=size,
+        resized=None if size == manifest.size else manifest.size,
         parameters=parameters,
         epoch=epoch,
         step=step,
@@ -83,7 +94,6 @@ def describe(
                 "task",
                 "class_names",
                 "palette",
-                "size",
                 "channels",
                 "filter",
                 "geometry",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def evaluate(params: Params, checkpoint: Path, out: Path) -> tuple[Trained, Spli
         augment = build_augment(params.train.augment, manifest, params.train.seed)
         part = as_many_pixels(part, augmented_size(augment, manifest), manifest.size)
     measured: dict[str, SplitResult] = {
-        split: _measure(forward, params, manifest, folder, split, accelerator, part, trained.decision)
+        split: _measure(forward, params, manifest, folder, split, accelerator, part, trained)
         for split in ("val", "test")
         if split == "val" or split in manifest.splits
     }
@@ -84,8 +84,13 @@ def check_fits(trained: Trained, manifest: Manifest, checkpoint: Path) -> None:
     Raises:
         UserError: says what differs.
     """
-    for name in ("task", "size", "channels", "class_names"):
-        have, want = getattr(trained, name), getattr(manifest, name)
+    for name, have in (
+        ("task", trained.task),
+        ("size", trained.prepared_size),
+        ("channels", trained.channels),
+        ("class_names", trained.class_names),
+    ):
+        want = getattr(manifest, name)
         if have != want:
             raise UserError(
                 f"{checkpoint}: trained for {name} {_brief(have)}, but {manifest.dataset} has {_brief(want)}; "
@@ -101,15 +106,19 @@ def _measure(
     split: str,
     accelerator: Accelerator,
     batch_size: int,
-    decision: Mapping[str, Sequence[float]],
+    trained: Trained,
 ) -> SplitResult:
     samples, ranks = manifest.split(split).samples, accelerator.num_processes
     task = task_of(manifest)
     examples = task.examples(manifest, samples)
-    batches = evaluation_batches(folder, manifest, split, batch_size, accelerator.process_index, ranks)
+    batches = evaluation_batches(
+        folder, manifest, split, batch_size, accelerator.process_index, ranks, trained.size
+    )
     sum_over_ranks = partial(accelerator.reduce, reduction="sum")
     reported = _open_metrics(
-        Measurement(params, manifest, split, accelerator.device, accelerator.process_index, ranks, decision),
+        Measurement(
+            params, manifest, split, accelerator.device, accelerator.process_index, ranks, trained.decision
+        ),
         sum_over_ranks,
     )
 

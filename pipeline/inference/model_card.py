@@ -73,10 +73,11 @@ def _facts(trained: Trained, measured: Mapping[str, float]) -> list[tuple[str, s
     height, width = trained.size
     metric = trained.metric.removeprefix("val/")
     kind = "grey" if trained.channels == 1 else "RGB"
+    cut = "" if trained.resized is None else f", the middle of {trained.resized[0]}x{trained.resized[1]}"
     facts = [
         ("task", trained.task),
         ("parameters", f"{trained.parameters:,}"),
-        ("images", f"{height}x{width}, {kind}, {trained.geometry}, filter {trained.filter}"),
+        ("images", f"{height}x{width}{cut}, {kind}, {trained.geometry}, filter {trained.filter}"),
         ("classes", str(len(trained.class_names))),
         (
             f"{METRIC_LABELS.get(metric, metric)} on val, by which it was chosen",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.checkpoints.trained import Loaded, load_trained
 from pipeline.core.errors import UserError
-from pipeline.data.imaging.resize import Resizer
+from pipeline.data.imaging.resize import Resizer, centre
 from pipeline.data.shards.targets import TARGETS
 from pipeline.inference.tiling import tiled_mask
 from pipeline.models.flip import flip_average
@@ -91,7 +91,7 @@ class Predictor:
         return cls(load_trained(folder), device, top, flip=flip, tile=tile)
 
     def open(self, data: bytes) -> Opened:
-        """Decode an image file and resize it as in training.
+        """Decode an image file; resize it, and take the middle of it, as in training.
 
         Raises:
             CorruptImageError: not an image, or not a whole one.
@@ -101,8 +101,9 @@ class Predictor:
             whole = Resizer(self.resizer.channels, "box", self.resizer.geometry)
             pixels, size = whole.decode(data, (self.trained.size,))
             return Opened(pixels, size, pixels.reshape(*size, -1))
-        pixels, size = self.resizer.decode(data, (self.trained.size,))
-        return Opened(pixels, size, self.resizer.resize(pixels, self.trained.size))
+        prepared = self.trained.prepared_size
+        pixels, size = self.resizer.decode(data, (prepared,))
+        return Opened(pixels, size, centre(self.resizer.resize(pixels, prepared), self.trained.size))
 
     @torch.inference_mode()
     def predict(self, images: list[Opened]) -> list[Prediction]:

@@ -48,7 +48,10 @@ def compare(rows: Iterable[Row], runs: Iterable[Run]) -> list[Comparison]:
 
 def image_size(run: Run) -> tuple[int, int] | None:
     """Return height and width of the images that ``run`` was trained on, where it says so."""
-    if "dataset.sizes" not in run.params:
+    if "image_size" in run.params:
+        height, width = json.loads(run.params["image_size"])
+        return height, width
+    if "dataset.sizes" not in run.params:  # of an earlier version
         return None
     chosen = run.params.get("train.size", "None")
     height, width = json.loads(run.params["dataset.sizes"])[0] if chosen == "None" else json.loads(chosen)

@@ -15,7 +15,7 @@ from pipeline.models.inputs import normalise, place
 from pipeline.params import Params
 from pipeline.profiling.optimizers import build_optimizer
 from pipeline.tasks import task_of
-from pipeline.tasks.network import build_network
+from pipeline.tasks.network import build_network, network_spec
 from wavemix.measure import saved_bytes
 
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -34,6 +34,8 @@ class Probe:
         self.loss = self.task.loss(params.train, manifest)
         self.model = params.model
         self.network = place(build_network(params, manifest), device)
+        self.size = network_spec(params, manifest).size
+        """Height and width of its images."""
         self.forward: nn.Module = self.network
         """The network as `step` calls it."""
         self.optimizer = build_optimizer(
@@ -49,14 +51,14 @@ class Probe:
 
     def images(self, batch: int) -> Tensor:
         """Return noise as the network takes it: float32 (batch, C, H, W)."""
-        shape = (batch, *self.manifest.size, self.manifest.channels)
+        shape = (batch, *self.size, self.manifest.channels)
         pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=self.device)
         return normalise(pixels, self.manifest.mean, self.manifest.std)
 
     def target(self, batch: int) -> Tensor:
         """Return random targets as the loss takes them: int64 (batch, ...)."""
         manifest = self.manifest
-        empty = manifest.target.empty(batch, manifest.size, manifest.num_classes)
+        empty = manifest.target.empty(batch, self.size, manifest.num_classes)
         # 0 and 1 are classes, or the absence and presence of one, in every kind of target.
         return torch.randint(0, min(2, manifest.num_classes), empty.shape, device=self.device)
 

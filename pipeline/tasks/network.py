@@ -6,6 +6,7 @@ from torch import nn
 
 from pipeline import models
 from pipeline.core.errors import UserError
+from pipeline.data.loading.augmentation import evaluated_size
 from pipeline.data.shards.manifest import Manifest
 from pipeline.models import NetworkSpec
 from pipeline.models.dry_run import smallest_batch
@@ -14,12 +15,16 @@ from pipeline.tasks import task_of
 
 
 def network_spec(params: Params, manifest: Manifest) -> NetworkSpec:
-    """Return the demands of the task and of the shards of ``manifest`` on the network."""
+    """Return the demands of the task, of the shards of ``manifest`` and of crops of them on the network.
+
+    Raises:
+        UserError: ``train.augment`` cannot be.
+    """
     return NetworkSpec(
         spatial=manifest.target.spatial,
         outputs=task_of(manifest).outputs(manifest.num_classes),
         channels=manifest.channels,
-        size=manifest.size,
+        size=evaluated_size(params.train.augment, manifest, params.train.seed),
         memory=params.train.memory,
     )
 
@@ -31,9 +36,24 @@ def build_network(params: Params, manifest: Manifest) -> nn.Module:
         UserError: the family's library is missing, or keys, task, images and batches do not go together.
     """
     spec = network_spec(params, manifest)
-    models.check_network(params.model, spec)
+    check_crops(params, manifest, spec.size)
     _check_batches(params, manifest, spec)
     return params.model.build(spec)
+
+
+def check_crops(params: Params, manifest: Manifest, size: tuple[int, int]) -> None:
+    """Refuse images of ``size`` that the network does not take; where they are crops of the shards', says so.
+
+    Raises:
+        UserError: see above.
+    """
+    try:
+        spec = network_spec(params, manifest).model_copy(update={"size": size})
+        models.check_network(params.model, spec)
+    except UserError as error:
+        if size == manifest.size:
+            raise
+        raise UserError(f"train.augment: crops of {size[0]}x{size[1]}: {error}") from None
 
 
 def _check_batches(params: Params, manifest: Manifest, spec: NetworkSpec) -> None:

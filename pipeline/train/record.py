@@ -50,7 +50,9 @@ def log_inputs(tracker: Tracking, training: Training, sources: Sources) -> None:
     params, manifest, network = training.params, training.manifest, training.state.network
     chosen = params.model_dump(mode="json", include={"data", "model", "train"})
     # The values that null stood for: the rows of the paper are found by them.
-    chosen["model"] = params.model.resolved(network_spec(params, manifest)).model_dump(mode="json")
+    spec = network_spec(params, manifest)
+    chosen["model"] = params.model.resolved(spec).model_dump(mode="json")
+    chosen["image_size"] = list(spec.size)
     tracker.log_params(names.flatten({**chosen, "dataset": params.dataset.model_dump(mode="json")}))
     parameters = sum(parameter.numel() for parameter in network.parameters())
     tracker.log_metrics({"parameters": parameters})

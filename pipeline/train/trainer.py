@@ -199,8 +199,10 @@ class Trainer:
     def _keep_best(self, evaluated: nn.Module, decision: dict[str, list[float]]) -> None:
         progress, training = self.progress, self.training
         assert progress.best is not None
+        spec = network_spec(training.params, training.manifest)
         trained = describe(
             training.manifest,
+            size=spec.size,
             parameters=sum(parameter.numel() for parameter in self.state.network.parameters()),
             epoch=progress.best_epoch,
             step=progress.best_step,
@@ -211,7 +213,6 @@ class Trainer:
             decision=decision,
             precise_bn=training.precise.batches if training.precise is not None else 0,
         )
-        spec = network_spec(training.params, training.manifest)
         save_trained(evaluated, training.params.model, spec, trained, self.best_folder)
 
     def _save(self) -> None:

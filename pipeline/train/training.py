@@ -18,13 +18,12 @@ from pipeline.data.loading.evaluation import as_many_pixels, evaluation_batch_si
 from pipeline.data.loading.loader import Loader
 from pipeline.data.loading.open_loader import open_loader
 from pipeline.data.shards.manifest import Manifest
-from pipeline.models import check_network
 from pipeline.models.batch_norm import batch_norms
 from pipeline.models.inputs import place
 from pipeline.params import Params
 from pipeline.tasks import task_of
 from pipeline.tasks.mixing import build_mixing
-from pipeline.tasks.network import build_network, network_spec
+from pipeline.tasks.network import build_network, check_crops, network_spec
 from pipeline.train.average import WeightAverage
 from pipeline.train.processes import Processes
 from pipeline.train.state import TrainingState
@@ -109,22 +108,13 @@ def prepare_training(
     mixing = build_mixing(settings.mix, manifest.num_classes) if settings.mix else None
     step = TrainStep(model, state, loss, accelerator, manifest, settings, mixing)
     part = evaluation_batch_size(settings.resolved_batch_size, processes.world_size, settings.accumulate)
-    part = as_many_pixels(part, _trained_size(params, manifest, loader), manifest.size)
-    validation = Validation(accelerator, folder, manifest, loss, part, settings.calibrate)
+    trained = augmented_size(loader.augment, manifest)
+    check_crops(params, manifest, trained)
+    size = network_spec(params, manifest).size
+    part = as_many_pixels(part, trained, size)
+    validation = Validation(accelerator, folder, manifest, size, loss, part, settings.calibrate)
     precise = _precise(params, network, accelerator, loader, manifest)
     return Training(params, manifest, processes, amp, loader, state, step, validation, precise, work)
-
-
-def _trained_size(params: Params, manifest: Manifest, loader: Loader) -> tuple[int, int]:
-    """Return the size of the images that are trained on; refuse crops that the network does not take."""
-    size = augmented_size(loader.augment, manifest)
-    if size != manifest.size:
-        spec = network_spec(params, manifest).model_copy(update={"size": size})
-        try:
-            check_network(params.model, spec)
-        except UserError as error:
-            raise UserError(f"train.augment: crops of {size[0]}x{size[1]}: {error}") from None
-    return size
 
 
 def _precise(

@@ -82,6 +82,8 @@ class Validation:
     folder: Path
     """Of the shards."""
     manifest: Manifest
+    size: tuple[int, int]
+    """Height and width of the middle of each image that the network sees (`evaluated_size`)."""
     loss: Loss
     batch_size: int
     """Images at once in this process: as many as a training step takes at once, so it needs no more memory."""
@@ -97,6 +99,7 @@ class Validation:
             self.batch_size,
             self.accelerator.process_index,
             self.accelerator.num_processes,
+            self.size,
         )
         device = self.accelerator.device
         sum_over_ranks = partial(self.accelerator.reduce, reduction="sum")

@@ -133,6 +133,15 @@ def _nearest(planes: Pixels, want: int, axis: int) -> Pixels:
     return np.asarray(np.take(planes, (2 * np.arange(want) + 1) * have // (2 * want), axis=axis))
 
 
+def centre(images: Pixels, size: Size) -> Pixels:
+    """Return the middle of ``images`` uint8 (..., H, W, C), none smaller than ``size``: (..., height, width, C).
+
+    Where as many pixels cannot be left out on both sides, one more is left out at the bottom or at the right.
+    """
+    top, left = ((have - want) // 2 for have, want in zip(images.shape[-3:-1], size, strict=True))
+    return np.ascontiguousarray(images[..., top : top + size[0], left : left + size[1], :])
+
+
 def crop_box(have: Size, want: Size, geometry: str) -> Box:
     """Return left, top, right, bottom in pixels of what is kept: all, or the largest centre of ``want``'s shape."""
     height, width = have

@@ -40,8 +40,8 @@ def build_augment(recipe: Sequence[Step], manifest: Manifest, seed: int) -> Augm
     """Build the augmentation that ``train.augment`` describes, tried on noise first; None where it is empty.
 
     Raises:
-        UserError: no such transform, a wrong argument, or what comes out is not an image of the shards' size; images
-            with masks may come out smaller, all alike.
+        UserError: no such transform, a wrong argument, or what comes out is not an image of the shards' size or of a
+            smaller one, the same for all.
     """
     steps = [expand(name, arguments or {}) for step in recipe for name, arguments in step.items()]
     if not steps:
@@ -60,16 +60,14 @@ def _try(augment: Augment, manifest: Manifest, names: str) -> None:
         batch = _on_noise(augment, manifest)
         height, width = batch.image.shape[1:3]
         spatial = manifest.target.spatial
-        fits = (height, width) == manifest.size or (
-            spatial and height <= manifest.size[0] and width <= manifest.size[1]
-        )
+        fits = height <= manifest.size[0] and width <= manifest.size[1]
         shapes = (8, height, width, manifest.channels), (8, height, width) if spatial else (8,)
         same = (batch.image.shape, batch.target.shape[: len(shapes[1])]) == shapes
         if not (fits and same) or batch.image.dtype != torch.uint8:
             got = f"{str(batch.image.dtype).removeprefix('torch.')} {list(batch.image.shape[1:])}"
-            smaller = ", or smaller, masks alike" if spatial else ""
+            smaller = "or smaller, masks alike" if spatial else "or smaller"
             raise ValueError(
-                f"gives {got}; allowed: uint8 {[*manifest.size, manifest.channels]}, as in the shards{smaller} "
+                f"gives {got}; allowed: uint8 {[*manifest.size, manifest.channels]}, as in the shards, {smaller} "
                 "(the pipeline normalises by itself)"
             )
     except Exception as error:
@@ -80,11 +78,25 @@ def _try(augment: Augment, manifest: Manifest, names: str) -> None:
 
 
 def augmented_size(augment: Augmentation | None, manifest: Manifest) -> tuple[int, int]:
-    """Return height and width of the images that are trained on: of those with masks alone may they be other."""
-    if augment is None or not manifest.target.spatial:
+    """Return height and width of the images that are trained on: those of the shards, or of crops of them."""
+    if augment is None:
         return manifest.size
     height, width = _on_noise(augment, manifest).image.shape[1:3]
     return height, width
+
+
+def evaluated_size(recipe: Sequence[Step], manifest: Manifest, seed: int) -> tuple[int, int]:
+    """Return height and width of the images that are evaluated, the middle of those in the shards.
+
+    What learns one answer for an image sees as much of it as in the training: a network of tokens takes no other size.
+    Masks are evaluated whole.
+
+    Raises:
+        UserError: as `build_augment`.
+    """
+    if manifest.target.spatial:
+        return manifest.size
+    return augmented_size(build_augment(recipe, manifest, seed), manifest)
 
 
 def _on_noise(augment: Augmentation, manifest: Manifest) -> Batch:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.data.imaging.resize import centre
 from pipeline.data.loading.batch import Batch
 from pipeline.data.loading.order import rank_slice
 from pipeline.data.loading.prefetch import map_ahead
@@ -38,11 +39,20 @@ def as_many_pixels(batch: int, size: tuple[int, int], other: tuple[int, int]) ->
 
 
 def evaluation_batches(
-    folder: Path, manifest: Manifest, split: str, batch_size: int, rank: int = 0, world_size: int = 1
+    folder: Path,
+    manifest: Manifest,
+    split: str,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+    size: tuple[int, int] | None = None,
 ) -> Iterator[Batch]:
     """Yield every sample of ``split`` once over all ranks, in the shards' order, read ahead in the background.
 
     Each rank reads and decodes its own part of each shard, and holds at most `AHEAD` + 1 batches of it.
+
+    Args:
+        size: height and width of the middle of each image that is kept; None keeps all. For targets without pixels.
 
     Raises:
         UserError: a shard is missing, cut short, or holds other samples than the manifest says.
@@ -52,7 +62,8 @@ def evaluation_batches(
         reader, positions = job
         images, targets = empty_samples(manifest, len(positions))
         reader.read(positions, images, targets)
-        return Batch(torch.from_numpy(images), torch.from_numpy(targets))
+        kept = images if size is None else centre(images, size)
+        return Batch(torch.from_numpy(kept), torch.from_numpy(targets))
 
     return map_ahead(_jobs(folder, manifest, split, batch_size, rank, world_size), read, AHEAD)
 
