@@ -171,6 +171,9 @@ class TrainParams(Section):
     """Classification only."""
     focal_gamma: Annotated[float, Field(ge=0)] = 2.0
     """Segmentation only; 0 is cross-entropy. The paper does not give it, the authors' code has 2."""
+    dice: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the Dice loss beside the focal loss: how far each image's masks overlap, all classes in it alike, the
+    rare ones too. Segmentation only; 0 = none (as the paper)."""
     class_weight_power: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Weigh the loss of each sample or pixel by (frequency of its class in train) ** -power, so that the weights' mean
     is 1: 0 weighs all alike, 1 all classes alike. Not for multilabel."""

@@ -75,6 +75,8 @@ class Task(ABC):
     """Its probabilities can be made honest by a temperature (``train.calibrate``)."""
     weighs: ClassVar[bool] = True
     """The loss weighs classes (``train.class_weight_power``)."""
+    overlaps: ClassVar[bool] = False
+    """The loss may count how far masks overlap (``train.dice``)."""
     shown_samples: ClassVar[int] = 32
     """Prepared samples in a grid."""
     answer_columns: ClassVar[Mapping[str, str]]

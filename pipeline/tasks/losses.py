@@ -88,6 +88,26 @@ def focal(logits: Tensor, target: Tensor, gamma: float = 2.0, weights: ClassWeig
     return (weight * entropy).sum()
 
 
+def dice(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the Dice loss of each image (Milletari et al. 2016), times its pixels that count, summed.
+
+    An image's is 1 - 2 |P and T| / (|P| + |T|), averaged over the classes that occur in it: so a class of few pixels
+    matters as much as one of many. It is taken image by image and not over a batch, so parts of a batch or more
+    processes change nothing.
+
+    Args:
+        logits: float (B, K, H, W).
+        target: int64 (B, H, W) in [0, K), or 255 = ignored: such a pixel counts nowhere.
+    """
+    probabilities = logits.float().softmax(1)
+    is_class = target[:, None] == torch.arange(logits.shape[1], device=target.device).view(1, -1, 1, 1)
+    overlap, pixels = (probabilities * is_class).sum((2, 3)), is_class.sum((2, 3))  # (B, K)
+    predicted = (probabilities * (target != IGNORE)[:, None]).sum((2, 3))
+    occurs = pixels > 0
+    missed = torch.where(occurs, 1 - 2 * overlap / (predicted + pixels).clamp(min=1e-6), 0.0)
+    return (missed.sum(1) / occurs.sum(1).clamp(min=1) * pixels.sum(1)).sum()
+
+
 def binary_cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Return the binary cross-entropy, averaged over the classes of each image and summed over the images.
 

@@ -33,6 +33,7 @@ class Segmentation(Task):
     name = "segmentation"
     metric = "miou"
     class_metric, class_label, class_mean = "iou", "IoU", "miou"
+    overlaps = True
     shown_samples = 8
     answer_columns = {"mask": "string", "classes": "names", "shares": "values"}  # noqa: RUF012 - never changed
 
@@ -44,8 +45,13 @@ class Segmentation(Task):
         return num_classes + 1
 
     def loss(self, params: TrainParams, manifest: Manifest) -> Loss:
-        weights = class_weights(params, manifest)
-        return lambda logits, target: losses.focal(logits, target, params.focal_gamma, weights)
+        weights, gamma, share = class_weights(params, manifest), params.focal_gamma, params.dice
+
+        def loss(logits: Tensor, target: Tensor) -> Tensor:
+            total = losses.focal(logits, target, gamma, weights)
+            return total + share * losses.dice(logits, target) if share else total
+
+        return loss
 
     def count(self, target: Tensor) -> Tensor:
         return losses.count_pixels(target)

@@ -148,6 +148,10 @@ def _check_task(params: Params, manifest: Manifest) -> None:
         raise UserError(
             f"train.calibrate: {manifest.dataset} is {task.name}; allowed for classification only: remove it"
         )
+    if settings.dice and not task.overlaps:
+        raise UserError(
+            f"train.dice: got {settings.dice}, but {manifest.dataset} is {task.name}, which has no masks; allowed: 0"
+        )
     if settings.class_weight_power and not task.weighs:
         raise UserError(
             f"train.class_weight_power: got {settings.class_weight_power}, but {manifest.dataset} is {task.name}, "

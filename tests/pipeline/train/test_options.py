@@ -57,8 +57,9 @@ def test_a_training_with_it_resumes_to_the_same_weights(
     assert whole != run(toy(), "without")
 
 
-def test_segmentation_weighs_its_pixels(toy: Callable[..., Params]) -> None:
-    assert run(toy("segmentation", class_weight_power=0.5), "with") != run(toy("segmentation"), "without")
+@pytest.mark.parametrize("option", [{"class_weight_power": 0.5}, {"dice": 1.0}], ids=str)
+def test_segmentation_has_losses_of_its_own(toy: Callable[..., Params], option: dict[str, Any]) -> None:
+    assert run(toy("segmentation", **option), "with") != run(toy("segmentation"), "without")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,11 @@ def test_segmentation_weighs_its_pixels(toy: Callable[..., Params]) -> None:
             "multilabel",
             {"class_weight_power": 0.5},
             "train.class_weight_power: got 0.5, but toy is multilabel",
+        ),
+        (
+            "classification",
+            {"dice": 0.5},
+            "train.dice: got 0.5, but toy is classification, which has no masks",
         ),
         ("multilabel", {"sampling": "balanced"}, "train.sampling: got balanced, but toy is multilabel"),
         ("segmentation", {"sampling": "balanced"}, "train.sampling: got balanced, but toy is segmentation"),
