@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -15,6 +14,8 @@ def count_parameters(model: nn.Module) -> int:
 
 def count_macs(model: nn.Module, images: Tensor) -> int:
     """Return the multiply-accumulates of convolutions and matrix products in one forward pass over `images`."""
+    from torch.utils.flop_counter import FlopCounterMode  # it loads Triton
+
     training = model.training
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(images)

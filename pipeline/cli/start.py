@@ -8,6 +8,9 @@ import sys
 def main() -> None:
     """Run the command line, or say what it needs to be installed."""
     try:
+        from pipeline.core.process import start_and_end_quickly
+
+        start_and_end_quickly()
         from pipeline.cli.parser import main as run
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("pipeline", "stages", "wavemix"):

@@ -82,7 +82,10 @@ def set_arithmetic(amp: str, deterministic: bool) -> None:
     torch.backends.cudnn.deterministic = deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first use
-    torch.use_deterministic_algorithms(deterministic)
+    if (
+        deterministic != torch.are_deterministic_algorithms_enabled()
+    ):  # to say so again takes a second of imports
+        torch.use_deterministic_algorithms(deterministic)
 
 
 def precise_type(device: torch.device) -> torch.dtype:

@@ -13,6 +13,7 @@ from pipeline.core.errors import one_line
 from pipeline.core.hashing import configuration_hash
 from pipeline.core.locks import exclusive_lock
 from pipeline.core.paths import repository_root, work_folder
+from pipeline.tracking.new_store import make_tables
 from pipeline.tracking.relocation import follow_repository
 
 Item = TypeVar("Item")
@@ -48,6 +49,7 @@ def connect(uri: str) -> Any:
     # Two processes that make the tables of a new store at once get in each other's way.
     lock = work_folder("mlflow", f"{configuration_hash(uri)}.lock")
     with exclusive_lock(lock, wait=True) if uri.startswith("sqlite:") else nullcontext():
+        make_tables(uri)
         client = mlflow.MlflowClient(uri)
         client.search_experiments(max_results=1)
         follow_repository(uri, ARTIFACTS)

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -73,6 +74,25 @@ def test_a_stage_that_ends_well_leaves_its_process_group(tmp_path: Path) -> None
 
     run_stage(stage)
     assert not dist.is_initialized()
+
+
+CHECK = """
+from pipeline.core.process import run_stage, start_and_end_quickly
+import atexit, gc, sys
+atexit.register(lambda: print(gc.get_freeze_count() > 0))  # at the very end
+usual = gc.get_threshold()
+start_and_end_quickly()
+print(gc.get_threshold()[0] > 10 * usual[0])
+run_stage(lambda: print(gc.get_threshold() == usual))
+sys.modules.update(dict.fromkeys(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("loaded", [[], ["triton"]], ids=str)
+def test_garbage_is_looked_for_as_usual_but_in_imports_and_at_the_end(loaded: list[str]) -> None:
+    """Triton's library would print what is left to it."""
+    ended = subprocess.run([sys.executable, "-c", CHECK, *loaded], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["True", "True", str(not loaded)]
 
 
 def test_an_interrupted_stage_never_ends_with_success() -> None:
