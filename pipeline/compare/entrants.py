@@ -14,7 +14,7 @@ from pipeline.models import check_network
 from pipeline.paper.rivals import Row, all_rows
 from pipeline.paper.rows import find_row, in_table, model_params
 from pipeline.params import Params, parse_params
-from pipeline.tasks.network import network_spec
+from pipeline.tasks.network import has_batch_norm, network_spec
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ def read_entrants(
             check_network(params.model, network_spec(params, manifest))
         except UserError as error:
             raise UserError(f"{place}: {error}") from None
+        if params.train.precise_bn and not has_batch_norm(params, manifest):  # as exact without
+            print(f"{place}: train.precise_bn does nothing to it: {params.model.label} has no batch norm")
+            train = params.train.model_copy(update={"precise_bn": 0})
+            params = params.model_copy(update={"train": train})
         same = next((one for one, other in found if other.model == params.model), None)
         if same is not None:
             raise UserError(f"{place}: the same network as {same}; leave one out")

@@ -28,7 +28,7 @@ from pipeline.search.study import Study, Tried, drawn_values
 from pipeline.search.target import Target
 from pipeline.search.trial import Progress, forget_trial, is_behind, train_trial
 from pipeline.tasks import task_of
-from pipeline.tasks.network import network_spec
+from pipeline.tasks.network import check_statistics, network_spec
 from pipeline.tracking import names
 from pipeline.tracking.parent import start_parent
 from pipeline.tracking.run import Tracker
@@ -79,6 +79,7 @@ def open_search(path: Path, target: str | None = None, minimise: str = "paramete
     def check(values: Mapping[str, Any]) -> None:
         checked = parse_params(values, str(path))
         check_network(checked.model, network_spec(checked, manifest))
+        check_statistics(checked, manifest)
 
     space = build_space(settings, read_yaml(path), check)
     names.tracking_uri(params)  # a store that MLflow cannot use is refused before any work

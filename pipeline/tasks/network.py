@@ -9,7 +9,8 @@ from pipeline.core.errors import UserError
 from pipeline.data.loading.augmentation import evaluated_size
 from pipeline.data.shards.manifest import Manifest
 from pipeline.models import NetworkSpec
-from pipeline.models.dry_run import smallest_batch
+from pipeline.models.batch_norm import batch_norms
+from pipeline.models.dry_run import meta_network, smallest_batch
 from pipeline.params import Params
 from pipeline.tasks import task_of
 
@@ -37,6 +38,7 @@ def build_network(params: Params, manifest: Manifest) -> nn.Module:
     """
     spec = network_spec(params, manifest)
     check_crops(params, manifest, spec.size)
+    check_statistics(params, manifest)
     _check_batches(params, manifest, spec)
     return params.model.build(spec)
 
@@ -54,6 +56,24 @@ def check_crops(params: Params, manifest: Manifest, size: tuple[int, int]) -> No
         if size == manifest.size:
             raise
         raise UserError(f"train.augment: crops of {size[0]}x{size[1]}: {error}") from None
+
+
+def has_batch_norm(params: Params, manifest: Manifest) -> bool:
+    """Return whether the network has statistics that ``train.precise_bn`` could recompute."""
+    return bool(batch_norms(meta_network(params.model, network_spec(params, manifest))))
+
+
+def check_statistics(params: Params, manifest: Manifest) -> None:
+    """Refuse ``train.precise_bn`` for a network without batch norm.
+
+    Raises:
+        UserError: see above.
+    """
+    wanted = params.train.precise_bn
+    if wanted and not has_batch_norm(params, manifest):
+        raise UserError(
+            f"train.precise_bn: got {wanted}, but {params.model.label} has no batch norm; allowed for it: 0"
+        )
 
 
 def _check_batches(params: Params, manifest: Manifest, spec: NetworkSpec) -> None:

@@ -18,7 +18,6 @@ from pipeline.data.loading.evaluation import as_many_pixels, evaluation_batch_si
 from pipeline.data.loading.loader import Loader
 from pipeline.data.loading.open_loader import open_loader
 from pipeline.data.shards.manifest import Manifest
-from pipeline.models.batch_norm import batch_norms
 from pipeline.models.inputs import place
 from pipeline.params import Params
 from pipeline.tasks import task_of
@@ -113,21 +112,17 @@ def prepare_training(
     size = network_spec(params, manifest).size
     part = as_many_pixels(part, trained, size)
     validation = Validation(accelerator, folder, manifest, size, loss, part, settings.calibrate)
-    precise = _precise(params, network, accelerator, loader, manifest)
+    precise = _precise(params, accelerator, loader, manifest)
     return Training(params, manifest, processes, amp, loader, state, step, validation, precise, work)
 
 
 def _precise(
-    params: Params, network: nn.Module, accelerator: Accelerator, loader: Loader, manifest: Manifest
+    params: Params, accelerator: Accelerator, loader: Loader, manifest: Manifest
 ) -> PreciseStatistics | None:
     """Return what recomputes batch norm's statistics for ``train.precise_bn``; says so where it takes fewer batches."""
     wanted = params.train.precise_bn
     if wanted == 0:
         return None
-    if not batch_norms(network):
-        raise UserError(
-            f"train.precise_bn: got {wanted}, but {params.model.label} has no batch norm; allowed for it: 0"
-        )
     precise = PreciseStatistics(accelerator, loader, manifest, wanted, params.train.accumulate)
     if precise.batches < wanted and accelerator.is_main_process:
         print(

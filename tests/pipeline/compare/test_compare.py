@@ -87,6 +87,18 @@ def test_a_result_is_that_of_a_training_by_itself(toy: Callable[..., Params]) ->
     assert trained.value == max(comparison.results(entrant)[0].curve)
 
 
+def test_a_network_without_batch_norm_takes_part_where_the_others_have_theirs_recomputed(
+    toy: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("timm")
+    mixer = {"family": "mlp_mixer", "dim": 8, "depth": 1, "patch": 4}
+    comparison = opened(write(toy(precise_bn=1), [NETWORKS[0], mixer]))
+    assert "compare.networks[1]: train.precise_bn does nothing to it" in capsys.readouterr().out
+    assert run_comparison(comparison) == []
+    assert [one.params.train.precise_bn for one in comparison.entrants] == [1, 0]
+    assert all(curves(comparison).values())
+
+
 def test_only_what_is_new_is_trained(
     toy: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from pipeline.cli.parser import main
 from pipeline.core.errors import UserError
 from pipeline.core.locks import exclusive_lock
+from pipeline.models import parse_model
 from pipeline.params import Params, load_params
 from pipeline.search import trial, worker
 from pipeline.search.objectives import HIGHER_IS_BETTER, Cost
@@ -292,6 +293,14 @@ def test_what_cannot_be_searched_is_refused_before_any_work(
 def test_a_target_is_a_share_of_the_metric(text: str) -> None:
     with pytest.raises(UserError, match="--target: got"):
         Target.parse(text, "parameters", "top1")
+
+
+def test_statistics_to_recompute_are_refused_where_there_are_none(toy: Callable[..., Params]) -> None:
+    pytest.importorskip("timm")
+    mixer = parse_model({"family": "mlp_mixer", "dim": 8, "depth": 1, "patch": 4})
+    params = toy(precise_bn=2).model_copy(update={"model": mixer})
+    with pytest.raises(UserError, match=r"train.precise_bn: got 2, but .* has no batch norm"):
+        open_search(write(params, space={"model.depth": [1, 2]}))
 
 
 def test_a_storage_of_another_version_is_refused(toy: Callable[..., Params]) -> None:
