@@ -16,7 +16,10 @@ def make_tables(uri: str) -> None:
     file = Path(uri.removeprefix("sqlite:///"))
     if not uri.startswith("sqlite:///") or "?" in uri or file.exists() or not file.parent.is_dir():
         return
-    from mlflow.store.db.utils import _initialize_tables
+    try:
+        from mlflow.store.db.utils import _initialize_tables
+    except ImportError:  # not part of MLflow's interface: another version may have none
+        return
     from sqlalchemy import create_engine
     from sqlalchemy.pool import StaticPool
 
