@@ -63,7 +63,7 @@ class Trained(BaseModel):
 def describe(
     manifest: Manifest,
     *,
-    size: tuple[int, int],
+    size: tuple[int, int] | None = None,
     parameters: int,
     epoch: int,
     step: int,
@@ -74,11 +74,15 @@ def describe(
     decision: dict[str, list[float]] | None = None,
     precise_bn: int = 0,
 ) -> Trained:
-    """Return the description of a network for images of ``size``, trained on the shards of ``manifest``."""
+    """Return the description of a network for images of ``size``, trained on the shards of ``manifest``.
+
+    Args:
+        size: height and width; None where they are the shards'.
+    """
     return Trained(
         data=manifest.dataset,
-        size=size,
-        resized=None if size == manifest.size else manifest.size,
+        size=size or manifest.size,
+        resized=None if size in (None, manifest.size) else manifest.size,
         parameters=parameters,
         epoch=epoch,
         step=step,

@@ -51,10 +51,11 @@ def read_entrants(
         place = one if isinstance(one, str) else f"compare.networks[{number}]"
         params = parse_params({**values, "model": model}, place)
         try:
-            check_network(params.model, network_spec(params, manifest))
+            spec = network_spec(params, manifest)
+            check_network(params.model, spec)
         except UserError as error:
             raise UserError(f"{place}: {error}") from None
-        if params.train.precise_bn and not has_batch_norm(params, manifest):  # as exact without
+        if params.train.precise_bn and not has_batch_norm(params.model, spec):
             print(f"{place}: train.precise_bn does nothing to it: {params.model.label} has no batch norm")
             train = params.train.model_copy(update={"precise_bn": 0})
             params = params.model_copy(update={"train": train})

@@ -82,9 +82,8 @@ def set_arithmetic(amp: str, deterministic: bool) -> None:
     torch.backends.cudnn.deterministic = deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first use
-    if (
-        deterministic != torch.are_deterministic_algorithms_enabled()
-    ):  # to say so again takes a second of imports
+    # Even to say what holds already takes a second, in which the compiler is imported.
+    if deterministic != torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(deterministic)
 
 

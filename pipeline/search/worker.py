@@ -78,8 +78,9 @@ def open_search(path: Path, target: str | None = None, minimise: str = "paramete
 
     def check(values: Mapping[str, Any]) -> None:
         checked = parse_params(values, str(path))
-        check_network(checked.model, network_spec(checked, manifest))
-        check_statistics(checked, manifest)
+        spec = network_spec(checked, manifest)
+        check_network(checked.model, spec)
+        check_statistics(checked, spec)
 
     space = build_space(settings, read_yaml(path), check)
     names.tracking_uri(params)  # a store that MLflow cannot use is refused before any work

@@ -8,7 +8,7 @@ from pipeline import models
 from pipeline.core.errors import UserError
 from pipeline.data.loading.augmentation import evaluated_size
 from pipeline.data.shards.manifest import Manifest
-from pipeline.models import NetworkSpec
+from pipeline.models import Family, NetworkSpec
 from pipeline.models.batch_norm import batch_norms
 from pipeline.models.dry_run import meta_network, smallest_batch
 from pipeline.params import Params
@@ -37,40 +37,39 @@ def build_network(params: Params, manifest: Manifest) -> nn.Module:
         UserError: the family's library is missing, or keys, task, images and batches do not go together.
     """
     spec = network_spec(params, manifest)
-    check_crops(params, manifest, spec.size)
-    check_statistics(params, manifest)
+    check_images(params, manifest, spec)
+    check_statistics(params, spec)
     _check_batches(params, manifest, spec)
     return params.model.build(spec)
 
 
-def check_crops(params: Params, manifest: Manifest, size: tuple[int, int]) -> None:
-    """Refuse images of ``size`` that the network does not take; where they are crops of the shards', says so.
+def check_images(params: Params, manifest: Manifest, spec: NetworkSpec) -> None:
+    """Refuse images of ``spec`` that the network does not take; where they are crops of the shards', says so.
 
     Raises:
         UserError: see above.
     """
     try:
-        spec = network_spec(params, manifest).model_copy(update={"size": size})
         models.check_network(params.model, spec)
     except UserError as error:
-        if size == manifest.size:
+        if spec.size == manifest.size:
             raise
-        raise UserError(f"train.augment: crops of {size[0]}x{size[1]}: {error}") from None
+        raise UserError(f"train.augment: crops of {spec.size[0]}x{spec.size[1]}: {error}") from None
 
 
-def has_batch_norm(params: Params, manifest: Manifest) -> bool:
+def has_batch_norm(model: Family, spec: NetworkSpec) -> bool:
     """Return whether the network has statistics that ``train.precise_bn`` could recompute."""
-    return bool(batch_norms(meta_network(params.model, network_spec(params, manifest))))
+    return bool(batch_norms(meta_network(model, spec)))
 
 
-def check_statistics(params: Params, manifest: Manifest) -> None:
+def check_statistics(params: Params, spec: NetworkSpec) -> None:
     """Refuse ``train.precise_bn`` for a network without batch norm.
 
     Raises:
         UserError: see above.
     """
     wanted = params.train.precise_bn
-    if wanted and not has_batch_norm(params, manifest):
+    if wanted and not has_batch_norm(params.model, spec):
         raise UserError(
             f"train.precise_bn: got {wanted}, but {params.model.label} has no batch norm; allowed for it: 0"
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, suppress
-from pathlib import Path
+
+from pipeline.tracking.relocation import sqlite_file
 
 
 def make_tables(uri: str) -> None:
@@ -13,8 +14,8 @@ def make_tables(uri: str) -> None:
     MLflow itself would run its migrations in the file, and wait for the disk after each of them: for some four seconds
     in all. The file gets all tables at once, or none, which MLflow then makes: so it says what it cannot write.
     """
-    file = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///") or "?" in uri or file.exists() or not file.parent.is_dir():
+    file = sqlite_file(uri)
+    if file is None or "?" in uri or file.exists() or not file.parent.is_dir():
         return
     try:
         from mlflow.store.db.utils import _initialize_tables

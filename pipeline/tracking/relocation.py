@@ -32,8 +32,8 @@ def follow_repository(uri: str, artifacts: str) -> None:
         artifacts: the folder of a repository that holds its artifacts.
     """
     here = repository_root() / artifacts
-    file = Path(uri.removeprefix("sqlite:///")).resolve()
-    if not uri.startswith("sqlite:///") or not file.is_relative_to(here.parent) or not file.is_file():
+    file = sqlite_file(uri)
+    if file is None or not file.is_relative_to(here.parent) or not file.is_file():
         return
     with closing(sqlite3.connect(file, timeout=30)) as database:
         for place, number in _foreign_places(database, here):
@@ -43,6 +43,11 @@ def follow_repository(uri: str, artifacts: str) -> None:
                     f"MLflow: artifacts of experiment {number} are now looked for in {here}, no longer in {place}"
                 )
         database.commit()
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file of the store at ``uri``, absolute; None where it is no SQLite file."""
+    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
 
 
 def _foreign_places(database: sqlite3.Connection, here: Path) -> list[tuple[str, int]]:

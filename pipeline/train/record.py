@@ -16,7 +16,6 @@ from pipeline.core.paths import work_folder
 from pipeline.data.shards.manifest import FILE_NAME
 from pipeline.params import Params
 from pipeline.tasks.base import class_weights
-from pipeline.tasks.network import network_spec
 from pipeline.tracking import names
 from pipeline.tracking.base import NullTracking, Tracking
 from pipeline.tracking.params_file import shareable_params
@@ -50,9 +49,8 @@ def log_inputs(tracker: Tracking, training: Training, sources: Sources) -> None:
     params, manifest, network = training.params, training.manifest, training.state.network
     chosen = params.model_dump(mode="json", include={"data", "model", "train"})
     # The values that null stood for: the rows of the paper are found by them.
-    spec = network_spec(params, manifest)
-    chosen["model"] = params.model.resolved(spec).model_dump(mode="json")
-    chosen["image_size"] = list(spec.size)
+    chosen["model"] = params.model.resolved(training.spec).model_dump(mode="json")
+    chosen["image_size"] = list(training.spec.size)
     tracker.log_params(names.flatten({**chosen, "dataset": params.dataset.model_dump(mode="json")}))
     parameters = sum(parameter.numel() for parameter in network.parameters())
     tracker.log_metrics({"parameters": parameters})

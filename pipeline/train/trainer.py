@@ -23,7 +23,6 @@ from pipeline.core.device import peak_memory, reset_peak_memory
 from pipeline.core.errors import UserError
 from pipeline.data.loading.prefetch import prefetch
 from pipeline.profiling.optimizers import build_optimizer
-from pipeline.tasks.network import network_spec
 from pipeline.tracking.base import Tracking
 from pipeline.train.cadence import Cadence, Timer
 from pipeline.train.observers.base import Observer, Observers
@@ -199,10 +198,9 @@ class Trainer:
     def _keep_best(self, evaluated: nn.Module, decision: dict[str, list[float]]) -> None:
         progress, training = self.progress, self.training
         assert progress.best is not None
-        spec = network_spec(training.params, training.manifest)
         trained = describe(
             training.manifest,
-            size=spec.size,
+            size=training.spec.size,
             parameters=sum(parameter.numel() for parameter in self.state.network.parameters()),
             epoch=progress.best_epoch,
             step=progress.best_step,
@@ -213,7 +211,7 @@ class Trainer:
             decision=decision,
             precise_bn=training.precise.batches if training.precise is not None else 0,
         )
-        save_trained(evaluated, training.params.model, spec, trained, self.best_folder)
+        save_trained(evaluated, training.params.model, training.spec, trained, self.best_folder)
 
     def _save(self) -> None:
         """Save the state, unless it has gone bad since the last one was saved."""

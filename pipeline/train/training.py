@@ -18,11 +18,12 @@ from pipeline.data.loading.evaluation import as_many_pixels, evaluation_batch_si
 from pipeline.data.loading.loader import Loader
 from pipeline.data.loading.open_loader import open_loader
 from pipeline.data.shards.manifest import Manifest
+from pipeline.models import NetworkSpec
 from pipeline.models.inputs import place
 from pipeline.params import Params
 from pipeline.tasks import task_of
 from pipeline.tasks.mixing import build_mixing
-from pipeline.tasks.network import build_network, check_crops, network_spec
+from pipeline.tasks.network import build_network, check_images, network_spec
 from pipeline.train.average import WeightAverage
 from pipeline.train.processes import Processes
 from pipeline.train.state import TrainingState
@@ -41,6 +42,8 @@ class Training:
 
     params: Params
     manifest: Manifest
+    spec: NetworkSpec
+    """What the network is for."""
     processes: Processes
     amp: str
     """no, bf16 or fp16."""
@@ -107,13 +110,13 @@ def prepare_training(
     mixing = build_mixing(settings.mix, manifest.num_classes) if settings.mix else None
     step = TrainStep(model, state, loss, accelerator, manifest, settings, mixing)
     part = evaluation_batch_size(settings.resolved_batch_size, processes.world_size, settings.accumulate)
-    trained = augmented_size(loader.augment, manifest)
-    check_crops(params, manifest, trained)
-    size = network_spec(params, manifest).size
-    part = as_many_pixels(part, trained, size)
-    validation = Validation(accelerator, folder, manifest, size, loss, part, settings.calibrate)
+    spec, trained = network_spec(params, manifest), augmented_size(loader.augment, manifest)
+    if trained != spec.size:
+        check_images(params, manifest, spec.model_copy(update={"size": trained}))
+    part = as_many_pixels(part, trained, spec.size)
+    validation = Validation(accelerator, folder, manifest, spec.size, loss, part, settings.calibrate)
     precise = _precise(params, accelerator, loader, manifest)
-    return Training(params, manifest, processes, amp, loader, state, step, validation, precise, work)
+    return Training(params, manifest, spec, processes, amp, loader, state, step, validation, precise, work)
 
 
 def _precise(

@@ -101,14 +101,7 @@ def _save(task: str, family: dict[str, Any] | None, folder: Path) -> None:
         model = parse_model(family)
         network = model.build(spec)
     trained = describe(
-        manifest,
-        size=manifest.size,
-        parameters=1,
-        epoch=2,
-        step=2,
-        metric="val/top1",
-        value=0.25,
-        run_id="0" * 32,
+        manifest, parameters=1, epoch=2, step=2, metric="val/top1", value=0.25, run_id="0" * 32
     )
     save_trained(network, model, spec, trained, folder)
 

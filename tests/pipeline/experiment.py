@@ -76,7 +76,6 @@ def make_experiment(folder: Path, task: str, *, run: bool, splits: dict[str, int
     network = toy_network(task)
     trained = describe(
         manifest,
-        size=manifest.size,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         epoch=2,
         step=2,

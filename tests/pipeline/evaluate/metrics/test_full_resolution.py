@@ -92,16 +92,7 @@ def scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Par
         (manifest,) = prepare("toy", params)
         torch.manual_seed(0)
         network = build_network(params, manifest).eval()
-        trained = describe(
-            manifest,
-            size=manifest.size,
-            parameters=1,
-            epoch=1,
-            step=1,
-            metric="val/miou",
-            value=0.1,
-            run_id=None,
-        )
+        trained = describe(manifest, parameters=1, epoch=1, step=1, metric="val/miou", value=0.1, run_id=None)
         spec = network_spec(params, manifest)
         save_trained(network, params.model, spec, trained, Path("checkpoints/best"))
         return params
