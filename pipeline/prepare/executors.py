@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pipeline.core.errors import UserError
@@ -44,8 +45,9 @@ def run_local(function: Callable[[U], R], units: Sequence[U], workers: int | Non
     running: set[Future[R]] = set()
     try:
         while True:
-            while len(running) < AHEAD * count and (unit := next(todo, None)) is not None:
-                running.add(pool.submit(function, unit))
+            with _without_ctrl_c():  # the pool starts its workers as it is given units
+                while len(running) < AHEAD * count and (unit := next(todo, None)) is not None:
+                    running.add(pool.submit(function, unit))
             if not running:
                 break
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -113,6 +115,30 @@ ENGINES: dict[str, Callable[..., Iterator[Any]]] = {"local": run_local, "ray": r
 def available_cores() -> int:
     """Return the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Hold Ctrl-C back for the block, and from processes that start in it until they leave it to their parent.
+
+    A worker imports for a second or more before `_start_worker` ignores Ctrl-C; one that came in between ended it with
+    a traceback, as it did when the parent had started it by half.
+    """
+    if threading.current_thread() is not threading.main_thread():  # Ctrl-C is not its business
+        yield
+        return
+    pressed = threading.Event()
+    handler = signal.signal(
+        signal.SIGINT, lambda *_: pressed.set()
+    )  # other threads take it though this one does not
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a process inherits
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+    if pressed.is_set() and callable(handler):
+        handler(signal.SIGINT, None)
 
 
 def _start_worker(parent: int) -> None:

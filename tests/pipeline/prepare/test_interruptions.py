@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -57,13 +58,38 @@ def records() -> list[Path]:
     return list(Path(".work/prepare").glob("*/records/*.json"))
 
 
+def heeding_prepare() -> subprocess.Popen[bytes]:
+    """Start `prepare` as a shell does in the foreground."""
+    # A shell that starts the tests in the background has them ignore Ctrl-C, and they what they start.
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return stage("prepare", start_new_session=True, preexec_fn=heeding)
+
+
+def test_a_worker_leaves_ctrl_c_to_its_parent_from_the_beginning(workshop: Workshop) -> None:
+    """It imports for a second or more; Ctrl-C reaches all processes of the terminal."""
+    large(workshop, train=480)
+    write_params(workshop, workers=2)
+    assert stage("fingerprint").wait() == 0
+    process = heeding_prepare()
+
+    def importing() -> list[psutil.Process]:
+        children = psutil.Process(process.pid).children()
+        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        return [worker for worker in workers if worker.cpu_times().user > 0.2]
+
+    wait_for(lambda: bool(importing()))
+    for worker in importing():
+        worker.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert b"Traceback" not in error
+    assert process.returncode == 0
+
+
 def test_ctrl_c_ends_with_130_and_loses_nothing(workshop: Workshop) -> None:
     large(workshop, train=480)  # still at work when the signal comes
     write_params(workshop, workers=2)
     assert stage("fingerprint").wait() == 0
-    # A shell that starts the tests in the background has them ignore Ctrl-C, and they what they start.
-    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = stage("prepare", start_new_session=True, preexec_fn=heeding)
+    process = heeding_prepare()
     wait_for(lambda: len(records()) >= 2)
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=30)
